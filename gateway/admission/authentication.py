@@ -1,0 +1,51 @@
+# -*- test-case-name: tests.admission.test_shells -*-
+"""
+Lets a request with a valid token through; refuses with 401, or 400 for two tokens.
+
+Runs before the rate limit, whose key it provides, and before the route is told, so
+that a stranger learns nothing. Needs nobody's help: keys are in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.web.resource import IResource
+
+from gateway.admission.token_cache import TokenCache
+from gateway.admission.tokens import bearer
+from gateway.answers import refuse
+from gateway.exchange import exchange_of
+from gateway.shell import Shell
+from gateway.terms import Terms
+from gateway.verdicts import Refused
+
+
+class Authenticated(Shell):
+    """
+    The wrapper around C{inner}; C{terms} hold where no route has its own.
+
+    @param now: the wall clock, unix seconds.
+    """
+
+    def __init__(
+        self, inner: IResource, tokens: TokenCache, terms: Terms, now: Callable[[], float]
+    ) -> None:
+        self._inner = inner
+        self._tokens = tokens
+        self._terms = terms
+        self._now = now
+
+    def render(self, request: Any) -> int | bytes:
+        """Ask the verified-token cache, which asks the keys."""
+        face, exchange = exchange_of(request)
+        raw = bearer(face.head.authorization)
+        if isinstance(raw, Refused):
+            return refuse(face, exchange, raw)
+        rules = (exchange.terms or self._terms).identity
+        identity = self._tokens.identify(raw, rules, self._now())
+        if isinstance(identity, Refused):
+            return refuse(face, exchange, identity)
+        exchange.identity = identity
+        return self._inner.render(request)

@@ -1,0 +1,97 @@
+# -*- test-case-name: tests.admission.test_shells -*-
+"""
+Lets a request through while its user is under the limit; refuses with 429.
+
+Runs after authentication (the key is a verified claim, or the client's address). A
+token that lacks the claim the key names is refused with 401. If the store of counters
+can't be asked, the request is refused with 503.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.resource import IResource
+from twisted.web.server import NOT_DONE_YET
+
+from gateway.admission.tokens import challenge
+from gateway.answers import refuse
+from gateway.exchange import Exchange, exchange_of
+from gateway.interfaces import IBuckets
+from gateway.shell import Shell
+from gateway.terms import Terms
+from gateway.verdicts import Reason, Refused
+
+_NO_KEY = Refused(Reason.TOKEN, lines=challenge(Reason.TOKEN))
+_STORE = Refused(Reason.STORE, retry_after=1)
+
+
+class RateLimited(Shell):
+    """
+    The wrapper around C{inner}; C{terms} hold where no route has its own.
+
+    @param now: the wall clock, unix seconds.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self, inner: IResource, buckets: IBuckets, terms: Terms, now: Callable[[], float]
+    ) -> None:
+        self._inner = inner
+        self._buckets = buckets
+        self._terms = terms
+        self._now = now
+
+    def render(self, request: Any) -> int | bytes:
+        """Count; a count known now is acted upon now."""
+        face, exchange = exchange_of(request)
+        terms = exchange.terms or self._terms
+        key = limit_key(exchange, terms.rate_key)
+        if key is None:
+            return refuse(face, exchange, _NO_KEY)
+        count = self._buckets.take(terms.rate, key, int(self._now() * 1_000_000))
+        if isinstance(count, Deferred):
+            return self._wait(request, face, exchange, count)
+        return self._judge(request, face, exchange, count)
+
+    def _judge(self, request: Any, face: Any, exchange: Exchange, count: Any) -> int | bytes:
+        face.add_lines(
+            b"X-RateLimit-Limit: %d\r\nX-RateLimit-Remaining: %d\r\nX-RateLimit-Reset: %d\r\n"
+            % (count.limit, count.remaining, count.reset_at)
+        )
+        if count.allowed:
+            return self._inner.render(request)
+        reason = Reason.LIMIT_KEYS if count.full else Reason.LIMIT
+        return refuse(face, exchange, Refused(reason, count.retry_after))
+
+    def _wait(self, request: Any, face: Any, exchange: Exchange, counting: Any) -> int:
+        # Armed before the first wait: the client may leave while the store is asked.
+        face.on_cut = lambda _why: counting.cancel()
+
+        def counted(count: Any) -> None:
+            face.on_cut = None
+            result = self._judge(request, face, exchange, count)
+            if isinstance(result, bytes):
+                request.write(result)
+                request.finish()
+
+        def failed(failure: Failure) -> None:
+            if face.on_cut is not None:
+                face.on_cut = None
+                self._log.debug("the store of counters failed", failure=failure)
+                refuse(face, exchange, _STORE)
+
+        counting.addCallbacks(counted, failed)
+        return NOT_DONE_YET
+
+
+def limit_key(exchange: Exchange, kind: str) -> str | None:
+    """The counter's key, or C{None} when the token lacks the claim it is made of."""
+    if kind == "ip":
+        return exchange.address.limit_key if exchange.address is not None else "ip:unknown"
+    return exchange.identity.limit_key(kind) if exchange.identity is not None else None

@@ -1,0 +1,91 @@
+# -*- test-case-name: tests.audit.test_audited -*-
+"""
+Lets every request through, and remembers it: one row for each when its answer has ended,
+refusals and cut answers included.
+
+The outermost stage: it gives the request its identifier and puts C{X-Request-ID} and
+C{X-Response-Time} on the answer. It never delays and never fails a request: a row is
+one append to a list that the writer's thread empties.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.web.resource import IResource
+
+from gateway.answers import FAULTS
+from gateway.audit.record import IAuditLog
+from gateway.exchange import Exchange, exchange_of, request_id
+from gateway.shell import Shell
+
+#: What the audit calls the status of an answer that never began (as nginx does).
+CLIENT_CLOSED_REQUEST = 499
+
+
+class Audited(Shell):
+    """
+    The wrapper around C{inner}.
+
+    @param clock: monotonic seconds.
+    @param now: the wall clock, unix seconds.
+    """
+
+    def __init__(
+        self,
+        inner: IResource,
+        log: IAuditLog,
+        clock: Callable[[], float],
+        now: Callable[[], float],
+    ) -> None:
+        self._inner = inner
+        self._log = log
+        self._clock = clock
+        self._now = now
+
+    def render(self, request: Any) -> int | bytes:
+        """Begin the exchange; write its row at the end."""
+        face, exchange = exchange_of(request)
+        exchange.request_id = identifier = request_id()
+        exchange.started = started = self._clock()
+        clock = self._clock
+        face.add_lines(b"X-Request-ID: %s\r\n" % identifier)
+        face.stamp = lambda: b"X-Response-Time: %dms\r\n" % ((clock() - started) * 1000)
+        face.on_end = self._ended
+        return self._inner.render(request)
+
+    def _ended(self, face: Any, why: str) -> None:
+        exchange: Exchange = face.exchange
+        identity, address, terms = exchange.identity, exchange.address, exchange.terms
+        agent = None
+        for name, value in face.head.noted:
+            if name == b"user-agent":
+                agent = value
+        status, reason = face.code, exchange.reason
+        if why == "fault":
+            fault = FAULTS.get(status)
+            reason = fault.code if fault is not None else why
+        elif why:
+            reason = reason or why
+            if not face.started:
+                status = CLIENT_CLOSED_REQUEST
+        body = face.body
+        self._log.append(
+            (
+                self._now(),
+                self._clock() - exchange.started,
+                identity.user if identity is not None else None,
+                face.method,
+                exchange.path or face.head.target.partition(b"?")[0],
+                status,
+                address.text if address is not None else "unknown",
+                agent,
+                exchange.request_id,
+                terms.route if terms is not None else "",
+                exchange.upstream,
+                reason,
+                body.received if body is not None else 0,
+                face.bytes_out,
+            )
+        )

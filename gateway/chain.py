@@ -1,0 +1,106 @@
+# -*- test-case-name: tests.test_chain -*-
+"""
+THE page: the way of a request, outermost stage first.
+
+Read L{STAGES} downwards: that is the order in which a request meets them, and in which
+the contract numbers them. Answers travel upwards. The picture in docs/architecture.md
+is made from this list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import reduce
+from typing import NamedTuple
+
+from twisted.web.resource import IResource
+
+from gateway.admission.authentication import Authenticated
+from gateway.admission.cors import CORSAnswered
+from gateway.admission.health import HealthAnswered
+from gateway.admission.ipfilter import IPFiltered
+from gateway.admission.peer import PeerNamed
+from gateway.admission.peers import TrustedProxies
+from gateway.admission.ratelimit import RateLimited
+from gateway.admission.token_cache import TokenCache
+from gateway.audit.audited import Audited
+from gateway.audit.record import IAuditLog
+from gateway.interfaces import IBuckets
+from gateway.routing.lookup import LookedUp
+from gateway.routing.permitted import Permitted
+from gateway.routing.router import Routed
+from gateway.routing.table import RouteTable
+from gateway.terms import Terms
+from gateway.upstream.breaker import CircuitBroken
+from gateway.upstream.forward import Forwarded
+from gateway.upstream.size import SizeLimited
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """
+    What the stages are made of.
+
+    @ivar terms: of requests that no route takes.
+    @ivar now: the wall clock, unix seconds.
+    @ivar clock: monotonic seconds.
+    """
+
+    audit: IAuditLog
+    routes: RouteTable[Terms]
+    terms: Terms
+    proxies: TrustedProxies
+    client_address_header: str
+    edge: str
+    tokens: TokenCache
+    buckets: IBuckets
+    now: Callable[[], float]
+    clock: Callable[[], float]
+
+
+class Stage(NamedTuple):
+    """One stage: its place in the contract's table, what it answers, how it wraps the next."""
+
+    number: int
+    name: str
+    answers: str
+    wrap: Callable[[Parts, IResource], IResource]
+
+
+STAGES: tuple[Stage, ...] = (
+    Stage(0, "Audited", "one row for every request", lambda p, inner: Audited(
+        inner, p.audit, p.clock, p.now)),
+    Stage(1, "PeerNamed", "400", lambda p, inner: PeerNamed(
+        inner, p.proxies, p.client_address_header)),
+    Stage(1, "LookedUp", "400", lambda p, inner: LookedUp(inner, p.routes, p.terms)),
+    Stage(2, "IPFiltered", "403", lambda p, inner: IPFiltered(inner, p.terms)),
+    Stage(3, "CORSAnswered", "200 to OPTIONS", lambda p, inner: CORSAnswered(inner, p.terms)),
+    Stage(4, "HealthAnswered", "200 to /health", lambda p, inner: HealthAnswered(inner, p.edge)),
+    Stage(5, "Authenticated", "401", lambda p, inner: Authenticated(
+        inner, p.tokens, p.terms, p.now)),
+    Stage(6, "RateLimited", "429, 503", lambda p, inner: RateLimited(
+        inner, p.buckets, p.terms, p.now)),
+    Stage(7, "Routed", "404", lambda p, inner: Routed(inner)),
+    Stage(8, "Permitted", "403, 405", lambda p, inner: Permitted(inner, p.terms)),
+    Stage(9, "SizeLimited", "413", lambda p, inner: SizeLimited(inner, p.terms)),
+    Stage(10, "CircuitBroken", "503", lambda p, inner: CircuitBroken(inner, p.clock)),
+)  # fmt: skip
+
+
+def chain(parts: Parts, innermost: IResource | None = None) -> IResource:
+    """
+    The whole resource tree.
+
+    @param innermost: what admitted requests meet at last; by default stage 11,
+        L{Forwarded}.
+    """
+    last = innermost if innermost is not None else Forwarded(parts.clock)
+    return reduce(lambda inner, stage: stage.wrap(parts, inner), reversed(STAGES), last)
+
+
+def picture() -> str:
+    """The way of a request as text, for docs/architecture.md."""
+    rows = [f"{stage.number:>2}  {stage.name:<15} {stage.answers}" for stage in STAGES]
+    rows.append("11  Forwarded       502, 503, 504, or the upstream's answer")
+    return "\n".join(["    client", "      |", *rows, "      |", "    upstream"])

@@ -1,0 +1,137 @@
+# -*- test-case-name: tests.test_exchange -*-
+"""
+What the stages find out about one request, handed from one to the next and to the audit.
+
+Nothing is decided here. A stage that stands alone in somebody's C{Site} makes the
+exchange itself; in the chain the outermost one does.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from gateway.http.face import face_of
+from gateway.http.heads import FieldRules, RequestHeads
+
+if TYPE_CHECKING:
+    from gateway.admission.addresses import Address
+    from gateway.admission.identity import Identity
+    from gateway.terms import Terms
+
+#: Fields only the gateway may set; a client's own are dropped in every spelling.
+OURS = frozenset((b"x-user-id", b"x-user-role", b"x-request-id"))
+
+#: Fields that name a client or the way it came: what of them goes on is decided anew.
+FORWARDING = frozenset(
+    (
+        b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-forwarded-port",
+        b"x-forwarded-server", b"x-forwarded-scheme", b"x-forwarded-ssl", b"forwarded",
+        b"x-real-ip", b"x-client-ip", b"x-cluster-client-ip", b"true-client-ip",
+        b"cf-connecting-ip", b"fastly-client-ip",
+    )
+)  # fmt: skip
+
+#: Fields looked at here and passed on.
+NOTED = frozenset((b"user-agent", b"origin"))
+
+#: Fields of an upstream's answer that the gateway speaks for itself.
+OURS_BACK = frozenset(
+    (
+        b"x-request-id", b"x-response-time", b"x-ratelimit-limit", b"x-ratelimit-remaining",
+        b"x-ratelimit-reset",
+    )
+)  # fmt: skip
+
+
+def request_rules(client_address_header: str) -> FieldRules:
+    """What the engine does with the fields of a request's head."""
+    named = client_address_header.lower().encode("ascii")
+    return FieldRules(drop=OURS, withhold=FORWARDING | {named}, note=NOTED)
+
+
+#: What the engine does with the fields of an answer's head.
+RESPONSE_RULES = FieldRules(
+    drop=OURS_BACK, withhold=frozenset((b"access-control-allow-origin",)), note=frozenset()
+)
+
+#: For a stage that stands alone in a stock C{Site}.
+_STANDALONE = RequestHeads(request_rules("X-Forwarded-For"))
+
+
+class Exchange:
+    """
+    One request's facts.
+
+    @ivar started: monotonic seconds.
+    @ivar request_id: a new UUID as ASCII bytes.
+    @ivar peer: the socket peer's address as text, C{None} for a UNIX socket.
+    @ivar trusted: whether that peer is a trusted proxy.
+    @ivar address: the client's address, once known.
+    @ivar terms: the effective rules of the route, once looked up.
+    @ivar rest: the path behind the route's prefix.
+    @ivar identity: who calls, once authenticated.
+    @ivar reason: why the request was refused or cut; empty when it passed.
+    @ivar upstream: where it was sent.
+    @ivar permit: the circuit's permit, while one is held.
+    """
+
+    __slots__ = (
+        "address", "identity", "path", "peer", "permit", "query", "reason", "request_id", "rest",
+        "started", "terms", "trusted", "upstream",
+    )  # fmt: skip
+
+    def __init__(self, started: float, request_id: bytes) -> None:
+        self.started = started
+        self.request_id = request_id
+        self.peer: str | None = None
+        self.trusted = False
+        self.address: Address | None = None
+        self.terms: Terms | None = None
+        self.path = b""
+        self.query = b""
+        self.rest = b""
+        self.identity: Identity | None = None
+        self.reason = ""
+        self.upstream = ""
+        self.permit: Any = None
+
+
+def exchange_of(request: Any) -> tuple[Any, Exchange]:
+    """The request's face (see L{face_of}) and its exchange, made if there is none yet."""
+    face = face_of(request, _STANDALONE)
+    exchange: Exchange | None = face.exchange
+    if exchange is None:
+        exchange = face.exchange = Exchange(0.0, request_id())
+    return face, exchange
+
+
+class _Random:
+    """Random bytes from the system, many requests' worth at a time."""
+
+    __slots__ = ("_at", "_pool")
+
+    def __init__(self) -> None:
+        self._pool = b""
+        self._at = 0
+
+    def take(self) -> bytes:
+        """Sixteen bytes nobody else gets."""
+        at = self._at
+        if at >= len(self._pool):
+            self._pool = os.urandom(4096)
+            at = 0
+        self._at = at + 16
+        return self._pool[at : at + 16]
+
+
+_random = _Random()
+# A forked child must not hand out its parent's identifiers.
+os.register_at_fork(after_in_child=lambda: _random.__init__())  # type: ignore[misc]
+
+
+def request_id() -> bytes:
+    """A new random UUID (RFC 9562 section 5.4) as 36 ASCII bytes."""
+    h = _random.take().hex()
+    text = f"{h[:8]}-{h[8:12]}-4{h[13:16]}-{'89ab'[int(h[16], 16) & 3]}{h[17:20]}-{h[20:]}"
+    return text.encode("ascii")

@@ -1,0 +1,159 @@
+# -*- test-case-name: tests.http.test_site -*-
+"""
+Lets connections in up to their bounds and gives each a channel; beyond them the
+listening sockets rest and one address's surplus is closed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IAddress
+from twisted.internet.protocol import ServerFactory
+from twisted.logger import Logger
+from twisted.web.resource import IResource
+
+from gateway.http.channel import Channel
+from gateway.http.heads import RequestHeads
+from gateway.http.request import Request
+from gateway.http.sweep import Sweep
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of the client's side: seconds, bytes and counts. 0 per address: none."""
+
+    header_timeout: float = 10.0
+    body_timeout: float = 60.0
+    send_timeout: float = 60.0
+    idle_timeout: float = 75.0
+    max_head: int = 32768
+    max_request_line: int = 8192
+    max_connections: int = 20000
+    max_connections_per_ip: int = 0
+
+
+class Site(ServerFactory):
+    """
+    The factory of L{Channel}s over one resource tree.
+
+    @param resource: renders every request; it is a leaf, or routes by itself.
+    @param heads: the parser of request heads.
+    @param fault: given a status, the whole answer (with C{Connection: close}) to a
+        request that can't be understood.
+    @ivar ports: listening ports, paused while C{max_connections} are open.
+    """
+
+    noisy = False
+    _log = Logger()
+
+    def __init__(
+        self,
+        resource: IResource,
+        heads: RequestHeads,
+        sweep: Sweep,
+        limits: Limits,
+        fault: Callable[[int], bytes],
+    ) -> None:
+        self.resource = resource
+        self.heads = heads
+        self.sweep = sweep
+        self.limits = limits
+        self.fault = fault
+        self.ports: list[Any] = []
+        self.draining = False
+        self._channels: set[Channel] = set()
+        self._per_peer: dict[str, int] = {}
+        self._resting = False
+        self._empty: list[Deferred[None]] = []
+
+    def buildProtocol(self, addr: IAddress) -> Channel | None:
+        """A channel, or C{None}: the connection is closed at once."""
+        most = self.limits.max_connections_per_ip
+        if most and self._per_peer.get(getattr(addr, "host", None) or "unix", 0) >= most:
+            return None
+        if self.draining or len(self._channels) >= self.limits.max_connections:
+            return None
+        return Channel(self)
+
+    def opened(self, channel: Channel) -> None:
+        """A channel has its transport."""
+        self._channels.add(channel)
+        self.sweep.watch(channel)
+        peer = channel.peer or "unix"
+        self._per_peer[peer] = self._per_peer.get(peer, 0) + 1
+        if len(self._channels) >= self.limits.max_connections and not self._resting:
+            self._resting = True
+            self._log.warn("{count} connections are open: accepting no more", count=len(self))
+            for port in self.ports:
+                port.stopReading()
+
+    def closed(self, channel: Channel) -> None:
+        """A channel has lost its transport."""
+        if channel not in self._channels:
+            return
+        self._channels.discard(channel)
+        self.sweep.forget(channel)
+        peer = channel.peer or "unix"
+        left = self._per_peer.get(peer, 1) - 1
+        if left:
+            self._per_peer[peer] = left
+        else:
+            self._per_peer.pop(peer, None)
+        if self._resting and len(self._channels) < self.limits.max_connections:
+            self._resting = False
+            if not self.draining:
+                for port in self.ports:
+                    port.startReading()
+        if not self._channels:
+            waiting, self._empty = self._empty, []
+            for each in waiting:
+                each.callback(None)
+
+    def __len__(self) -> int:
+        return len(self._channels)
+
+    def __bool__(self) -> bool:
+        return True
+
+    def render(self, request: Request) -> None:
+        """Hand a request to the resource tree."""
+        try:
+            result = self.resource.render(request)
+        except Exception:
+            self._log.failure("a resource failed")
+            if request.started:
+                request.abort()
+            else:
+                request.fault(500)
+            return
+        if isinstance(result, bytes):
+            request.begin_stock(result, whole=True)
+            request.finish()
+
+    def drain(self) -> Deferred[None]:
+        """
+        Answer what comes with C{Connection: close}; fires when no connection is left.
+
+        Idle connections stay until L{close_idle}: a request that is on its way to one
+        would be lost.
+        """
+        self.draining = True
+        if not self._channels:
+            return succeed(None)
+        done: Deferred[None] = Deferred()
+        self._empty.append(done)
+        return done
+
+    def close_idle(self) -> None:
+        """Close the connections on which nothing is under way."""
+        for channel in list(self._channels):
+            channel.close_if_idle()
+
+    def cut(self) -> None:
+        """Cut every connection that is left."""
+        for channel in list(self._channels):
+            channel.abort()

@@ -1,0 +1,195 @@
+# -*- test-case-name: tests.http.test_stock -*-
+"""
+The face of a request that resources of Twisted Web know (C{IRequest}); built when asked.
+
+Nothing here runs for a request that only our own stages see. What Twisted's own
+request does with headers is borrowed from it rather than written again.
+"""
+
+from __future__ import annotations
+
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote_to_bytes
+
+from twisted.web import http
+from twisted.web.http_headers import Headers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_Stock = http.Request
+
+
+class StockFace:
+    """
+    C{IRequest}, less the writing.
+
+    @ivar prepath: segments of the path already used, for C{getChild}.
+    @ivar postpath: segments still to be used.
+    """
+
+    __slots__ = ()
+
+    head: Any
+    method: bytes
+    channel: Any
+    code: int
+    begin: Callable[..., None]
+
+    _LAZY: dict[str, Callable[[Any], Any]] = {
+        "requestHeaders": lambda self: _headers(self.head.lines),
+        "responseHeaders": lambda self: Headers(),
+        "content": lambda self: BytesIO(),
+        "path": lambda self: self.uri.partition(b"?")[0],
+        "args": lambda self: http.parse_qs(self.uri.partition(b"?")[2], True),
+        "prepath": lambda self: [],
+        "postpath": lambda self: [unquote_to_bytes(s) for s in self.path[1:].split(b"/")],
+        "sitepath": lambda self: [],
+        "clientproto": lambda self: b"HTTP/1.1" if self.head.http11 else b"HTTP/1.0",
+        "cookies": lambda self: [],
+        "received_cookies": lambda self: {},
+        "lastModified": lambda self: None,
+        "etag": lambda self: None,
+        "code_message": lambda self: b"",
+        "user": lambda self: b"",
+        "password": lambda self: b"",
+        "site": lambda self: self.channel.site,
+        "session": lambda self: None,
+    }
+
+    def __getattr__(self, name: str) -> Any:
+        make = self._LAZY.get(name)
+        if make is None:
+            raise AttributeError(name)
+        value = make(self)
+        object.__setattr__(self, name, value)
+        return value
+
+    @property
+    def uri(self) -> bytes:
+        """Path and query as sent."""
+        return self.head.target  # type: ignore[no-any-return]
+
+    getHeader = _Stock.getHeader
+    getAllHeaders = _Stock.getAllHeaders
+    getRequestHostname = _Stock.getRequestHostname
+    setHeader = _Stock.setHeader
+    setLastModified = _Stock.setLastModified
+    setETag = _Stock.setETag
+    redirect = _Stock.redirect
+
+    def getCookie(self, key: bytes) -> bytes | None:
+        """The first cookie of that name, or C{None}."""
+        for line in self.requestHeaders.getRawHeaders(b"cookie", ()):
+            for pair in line.split(b";"):
+                name, _, value = pair.strip().partition(b"=")
+                if name == key:
+                    return bytes(value)
+        return None
+
+    def addCookie(self, k: bytes, v: bytes, **attributes: Any) -> None:
+        """Set a cookie."""
+        parts = [k + b"=" + v]
+        for name, value in attributes.items():
+            if value is True:
+                parts.append(name.encode("ascii"))
+            elif value not in (None, False):
+                parts.append(name.encode("ascii").replace(b"max_age", b"Max-Age") + b"=" + value)
+        self.responseHeaders.addRawHeader(b"Set-Cookie", b"; ".join(parts))
+
+    def setResponseCode(self, code: int, message: bytes | None = None) -> None:
+        """The status of the answer to come."""
+        self.code = code
+        self.code_message = message or b""
+
+    def getHost(self) -> Any:
+        """Our end of the connection."""
+        return self.channel.transport.getHost()
+
+    def setHost(self, host: bytes, port: int, ssl: bool = False) -> None:
+        """Twisted's way to override the Host field, for links made from it."""
+        self.requestHeaders.setRawHeaders(b"host", [host])
+
+    def getClientAddress(self) -> Any:
+        """The peer's address; not the client's behind a trusted proxy."""
+        return self.channel.transport.getPeer()
+
+    def getClientIP(self) -> str | None:
+        """The peer's address as text, or C{None} for a UNIX socket."""
+        return self.channel.peer  # type: ignore[no-any-return]
+
+    def getUser(self) -> bytes:
+        """Basic authentication is none of ours."""
+        return b""
+
+    def getPassword(self) -> bytes:
+        """Basic authentication is none of ours."""
+        return b""
+
+    def isSecure(self) -> bool:
+        """Whether the client came over TLS."""
+        from twisted.internet.interfaces import ISSLTransport  # noqa: PLC0415
+
+        return bool(ISSLTransport.providedBy(self.channel.transport))
+
+    def getSession(self, sessionInterface: Any = None) -> Any:
+        """Sessions are none of ours."""
+        raise NotImplementedError("this engine keeps no sessions")
+
+    def prePathURL(self) -> bytes:
+        """The URL of what L{prepath} names."""
+        scheme = b"https://" if self.isSecure() else b"http://"
+        return scheme + self.head.host + b"/" + b"/".join(self.prepath)
+
+    def URLPath(self) -> Any:
+        """The same as an object."""
+        from twisted.python.urlpath import URLPath  # noqa: PLC0415
+
+        return URLPath.fromBytes(self.prePathURL())
+
+    def rememberRootURL(self) -> None:
+        """Remember where the tree begins."""
+        self.appRootURL = self.prePathURL().rsplit(b"/", 1)[0]
+
+    def getRootURL(self) -> bytes | None:
+        """What L{rememberRootURL} remembered."""
+        return getattr(self, "appRootURL", None)
+
+    def childLink(self, name: bytes) -> bytes:
+        """A relative link to a child of the resource that was asked for."""
+        last = self.uri.partition(b"?")[0].rpartition(b"/")[2]
+        return last + b"/" + name if last else name
+
+    def sibLink(self, name: bytes) -> bytes:
+        """A relative link to a sibling."""
+        return b"../" + name if self.postpath else name
+
+    def begin_stock(self, data: bytes, whole: bool = False) -> None:
+        """Write the head that was set up through C{setHeader} and its like."""
+        headers = self.responseHeaders
+        if self.lastModified is not None and not headers.hasHeader(b"last-modified"):
+            headers.setRawHeaders(b"last-modified", [http.datetimeToString(self.lastModified)])
+        if self.etag is not None:
+            headers.setRawHeaders(b"etag", [self.etag])
+        declared = headers.getRawHeaders(b"content-length")
+        length = int(declared[-1]) if declared else (len(data) if whole else -1)
+        lines = b"".join(
+            b"%s: %s\r\n" % (name, value)
+            for name, values in headers.getAllRawHeaders()
+            if name.lower() not in _OURS
+            for value in values
+        )
+        self.begin(self.code, self.code_message, lines, length, data)
+
+
+#: Framing is the engine's business.
+_OURS = frozenset((b"content-length", b"transfer-encoding", b"connection", b"keep-alive"))
+
+
+def _headers(lines: list[bytes]) -> Headers:
+    headers = Headers()
+    for line in lines:
+        name, _, value = line.partition(b":")
+        headers.addRawHeader(name, value.strip(b" \t"))
+    return headers

@@ -1,0 +1,48 @@
+# -*- test-case-name: tests.test_terms -*-
+"""
+The effective rules for a request: one object per route, and one for requests that no
+route takes.
+
+Every stage asks the terms of the request's route, so that an option overridden for one
+route is overridden in every stage alike. Rules that a route does not override are the
+very objects of all the others: counters and caches are shared by identity.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from gateway.admission.addresses import AddressRules
+from gateway.admission.identity import IdentityRules
+from gateway.admission.origins import CorsRules
+from gateway.routing.policy import Policy
+
+if TYPE_CHECKING:
+    from gateway.upstream.targets import Target
+
+#: [body] max_size when nobody says otherwise: the contract's 10 MiB.
+MAX_BODY = 10 * 1024 * 1024
+
+
+@dataclass(eq=False, slots=True)
+class Terms:
+    """
+    The rules of one route.
+
+    @ivar route: the prefix, or the empty string where no route was found.
+    @ivar rate: the limiter's rule; shared by identity with all who share its counters.
+    @ivar rate_key: C{ip}, C{sub} or another claim's name.
+    @ivar max_body: bytes.
+    @ivar target: where to forward to; C{None} where no route was found.
+    """
+
+    route: str = ""
+    addresses: AddressRules = field(default_factory=lambda: AddressRules((), ()))
+    cors: CorsRules | None = None
+    identity: IdentityRules = field(default_factory=IdentityRules)
+    rate: Any = None
+    rate_key: str = "sub"
+    policy: Policy | None = None
+    max_body: int = MAX_BODY
+    target: Target | None = None

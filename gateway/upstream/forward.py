@@ -1,0 +1,275 @@
+# -*- test-case-name: tests.upstream.test_forward -*-
+"""
+Lets a request out to its upstream and the answer back, both streamed; answers 502, 503
+or 504 when there is none.
+
+The last stage. An answer that breaks off is cut, never completed. A request is sent a
+second time only when no one can have seen it: see L{Forwarding._retry}.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.web.server import NOT_DONE_YET
+
+from gateway.answers import refuse
+from gateway.exchange import OURS, Exchange, exchange_of
+from gateway.http.chunks import LAST_CHUNK, encode_chunk, trailer_block
+from gateway.http.client import UpstreamConnection
+from gateway.http.heads import FieldRules, ResponseHead
+from gateway.http.request import UNKNOWN
+from gateway.shell import Shell
+from gateway.upstream.headers import HeadWriter
+from gateway.upstream.targets import Target
+from gateway.verdicts import Reason, Refused
+
+#: RFC 9110 section 9.2.2.
+_IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE", b"TRACE"))
+
+_TRAILERS = FieldRules(drop=OURS, withhold=frozenset(), note=frozenset())
+
+#: How often one request meets a reused connection that had just been closed.
+_RETRIES = 3
+
+_UNAVAILABLE = {
+    "queue": Refused(Reason.QUEUE, retry_after=1),
+    "refused": Refused(Reason.UPSTREAM),
+    "timeout": Refused(Reason.UPSTREAM_TIMEOUT),
+}
+_FAILED = {
+    "closed": Refused(Reason.UPSTREAM),
+    "broken": Refused(Reason.UPSTREAM),
+    "invalid": Refused(Reason.UPSTREAM),
+    "timeout": Refused(Reason.UPSTREAM_TIMEOUT),
+}
+_BODY_FAILED = {
+    "body_size": Refused(Reason.BODY_SIZE),
+    "request": Refused(Reason.BAD_REQUEST),
+    "timeout": Refused(Reason.REQUEST_TIMEOUT),
+}
+
+
+class Forwarded(Shell):
+    """
+    The innermost stage.
+
+    @param clock: monotonic seconds, for the circuit.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._heads = HeadWriter()
+
+    def render(self, request: Any) -> int:
+        """Send it on its way."""
+        face, exchange = exchange_of(request)
+        target = exchange.terms.target if exchange.terms is not None else None
+        if target is None:
+            return refuse(face, exchange, Refused(Reason.ROUTE))
+        exchange.upstream = target.name
+        head = self._heads.write(face, exchange, target)
+        Forwarding(face, exchange, target, head, self._clock).start()
+        return NOT_DONE_YET
+
+
+class Forwarding:
+    """
+    One request on its way: waits for a connection, asks, takes the body there and the
+    answer back.
+    """
+
+    __slots__ = (
+        "_clock", "_connection", "_exchange", "_face", "_head", "_sent_body", "_target", "_tries",
+    )  # fmt: skip
+
+    def __init__(
+        self, face: Any, exchange: Exchange, target: Target, head: bytes, clock: Callable[[], float]
+    ) -> None:
+        self._face = face
+        self._exchange = exchange
+        self._target = target
+        self._head = head
+        self._clock = clock
+        self._connection: UpstreamConnection | None = None
+        self._sent_body = False
+        self._tries = 0
+
+    def start(self) -> None:
+        """Take a connection that is idle, or wait for one."""
+        face = self._face
+        face.on_cut = self._cut
+        connection = self._target.pool.take(face.method in _IDEMPOTENT)
+        if connection is not None:
+            self.connected(connection)
+        else:
+            self._target.pool.wait(self)
+
+    # -- Waiter: a connection
+
+    def connected(self, connection: UpstreamConnection) -> None:
+        """Ask."""
+        self._connection = connection
+        face = self._face
+        body = face.body
+        if body is None:
+            connection.ask(self, self._head, face.method, True)
+            return
+        # The head leaves with the first bytes of the body, if some are there.
+        body.deliver(self)
+        if self._connection is connection and not self._sent_body:
+            connection.ask(self, self._head, face.method, False)
+            self._sent_body = True
+
+    def unavailable(self, why: str) -> None:
+        """No connection to be had."""
+        self._settle(failed=why != "queue")
+        refuse(self._face, self._exchange, _UNAVAILABLE[why])
+
+    # -- IBodyTaker: the request's body
+
+    def bodyReceived(self, data: bytes) -> None:
+        """Send a piece on."""
+        connection, body = self._connection, self._face.body
+        if connection is None:
+            return
+        piece = data if body.length >= 0 else encode_chunk(data)
+        if self._sent_body:
+            connection.send(piece)
+        else:
+            self._sent_body = True
+            connection.ask(self, self._head + piece, self._face.method, False)
+
+    def bodyEnded(self, trailers: list[bytes]) -> None:
+        """The request is complete."""
+        connection, body = self._connection, self._face.body
+        if connection is None:
+            return
+        if body.length < 0:
+            last = trailer_block(_TRAILERS, trailers) if trailers else b""
+            piece = b"0\r\n%s\r\n" % last if last else LAST_CHUNK
+            if not self._sent_body:
+                self._sent_body = True
+                connection.ask(self, self._head + piece, self._face.method, False)
+            else:
+                connection.send(piece)
+        elif not self._sent_body:
+            self._sent_body = True
+            connection.ask(self, self._head, self._face.method, False)
+        connection.sent()
+
+    def bodyFailed(self, why: str) -> None:
+        """The client broke its request off, or the gateway did: nothing more is forwarded."""
+        self._leave()
+        self._settle(failed=None)
+        refused = _BODY_FAILED.get(why)
+        if self._face.started:
+            self._exchange.reason = refused.reason.code if refused is not None else why
+            self._face.abort()
+        elif refused is not None:
+            refuse(self._face, self._exchange, refused)
+
+    def pauseProducing(self) -> None:
+        """The upstream is slow to take the body."""
+        if self._face.body is not None:
+            self._face.body.pause()
+
+    def resumeProducing(self) -> None:
+        """It takes more."""
+        if self._face.body is not None:
+            self._face.body.resume()
+
+    # -- Asker: the answer
+
+    def interim(self, head: ResponseHead) -> None:
+        """1xx: pass on; 100 has been said by us."""
+        if head.status != 100:
+            self._face.interim(head.status, head.reason, head.block)
+
+    def answered(self, head: ResponseHead, length: int, data: bytes, ended: bool) -> None:
+        """The head of the answer, and what came with it."""
+        face, status = self._face, head.status
+        self._settle(failed=status in self._target.statuses)
+        lines = head.block
+        if head.noted and not self._cors():
+            for name, value in head.noted:
+                lines += b"%s: %s\r\n" % (name, value)
+        face.begin(status, head.reason, lines, length if length >= 0 else UNKNOWN, data)
+        if ended:
+            self._connection = None
+            face.finish()
+        elif self._connection is not None:
+            face.registerProducer(self._connection, True)
+
+    def data(self, data: bytes) -> None:
+        """More of the answer."""
+        self._face.write(data)
+
+    def ended(self, trailers: list[bytes]) -> None:
+        """The answer is complete."""
+        self._connection = None
+        self._face.finish(trailer_block(_TRAILERS, trailers) if trailers else b"")
+
+    def failed(self, why: str) -> None:
+        """No answer, or not all of it."""
+        connection, self._connection = self._connection, None
+        if self._face.started:
+            self._exchange.reason = "upstream_cut" if why != "timeout" else "upstream_timeout"
+            self._settle(failed=True)
+            self._face.abort()
+        elif not self._retry(connection, why):
+            self._settle(failed=True)
+            refuse(self._face, self._exchange, _FAILED[why])
+
+    def _retry(self, connection: UpstreamConnection | None, why: str) -> bool:
+        """
+        Send again: only when a reused connection closed before a byte of the answer (the
+        upstream's idle time-out crossed our request), the method is idempotent and no
+        byte of a body has left (RFC 9110 section 9.2.2).
+        """
+        if (
+            why != "closed"
+            or connection is None
+            or not connection.reused
+            or self._sent_body
+            or self._face.method not in _IDEMPOTENT
+            or self._tries >= _RETRIES
+        ):
+            return False
+        self._tries += 1
+        self._target.pool.wait(self)
+        return True
+
+    # -- ends
+
+    def _cut(self, why: str) -> None:
+        """The client is gone."""
+        self._leave()
+        self._settle(failed=None)
+
+    def _leave(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.abandon()
+        else:
+            self._target.pool.leave(self)
+
+    def _settle(self, failed: bool | None) -> None:
+        """Tell the circuit how it went, once; C{None}: undecided."""
+        permit, self._exchange.permit = self._exchange.permit, None
+        if permit is None:
+            return
+        circuit = self._target.circuit
+        if failed is None:
+            circuit.undecided(permit)
+        elif failed:
+            circuit.failed(permit, self._clock())
+        else:
+            circuit.succeeded(permit)
+
+    def _cors(self) -> bool:
+        terms = self._exchange.terms
+        return terms is not None and terms.cors is not None and terms.cors.enabled
+
+

@@ -1,0 +1,40 @@
+# -*- test-case-name: tests.upstream.test_shells -*-
+"""
+Lets a request through whose body is, and stays, within its bound; refuses with 413.
+
+A declared length is judged before a byte is read; a chunked body is counted as it
+streams and ended at the first byte too many, so nothing more of it is forwarded.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.web.resource import IResource
+
+from gateway.answers import refuse
+from gateway.exchange import exchange_of
+from gateway.shell import Shell
+from gateway.terms import Terms
+from gateway.verdicts import Reason, Refused
+
+TOO_LARGE = Refused(Reason.BODY_SIZE)
+
+
+class SizeLimited(Shell):
+    """The wrapper around C{inner}; C{terms} hold where no route has its own."""
+
+    def __init__(self, inner: IResource, terms: Terms) -> None:
+        self._inner = inner
+        self._terms = terms
+
+    def render(self, request: Any) -> int | bytes:
+        """Judge the declared length; have the rest counted."""
+        face, exchange = exchange_of(request)
+        body = face.body
+        if body is not None:
+            most = (exchange.terms or self._terms).max_body
+            if body.length > most or body.received > most:
+                return refuse(face, exchange, TOO_LARGE)
+            body.limit(most)
+        return self._inner.render(request)
