@@ -1,0 +1,151 @@
+# -*- test-case-name: tests.test_cli -*-
+"""
+The C{gateway} command: C{check}, C{token} and C{audit}.
+
+Each tool reads the same INI file as the daemon and starts nothing. Exit status: 0 done,
+1 something is wrong with what it was given.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sqlite3
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from gateway.settings import RouteSettings, Settings, SettingsError, read
+
+_DEFAULT = "gateway.ini"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point of the console script."""
+    options = _parser().parse_args(arguments)
+    try:
+        status: int = options.run(options)
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except (OSError, ValueError, sqlite3.Error) as error:
+        print(f"gateway: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        return 1
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="gateway", description="Tools of the API gateway.")
+    tools = parser.add_subparsers(required=True, metavar="TOOL")
+    check = tools.add_parser("check", help="check an INI file, print every route's policy")
+    check.add_argument("file", nargs="?", default=_DEFAULT)
+    check.add_argument("--config", dest="file", default=argparse.SUPPRESS)
+    check.set_defaults(run=_check)
+    token = tools.add_parser("token", help="make a token for trying things out")
+    token.add_argument("--config", default=_DEFAULT)
+    token.add_argument("--sub", required=True, help="the user")
+    token.add_argument("--role", help="the role claim; default: none")
+    token.add_argument("--scope", help="the scope claim, space-separated")
+    token.add_argument(
+        "--claim", action="append", default=[], metavar="NAME=JSON", help="any other claim"
+    )
+    token.add_argument("--lifetime", type=float, default=3600.0, help="seconds; default: 3600")
+    token.add_argument("--key", help="private key (PEM) where the INI names a public one")
+    token.set_defaults(run=_token)
+    audit = tools.add_parser("audit", help="show the last rows of the audit log")
+    audit.add_argument("--config", default=_DEFAULT)
+    audit.add_argument("--database", help="the database itself, instead of an INI file's")
+    audit.add_argument("-n", "--rows", type=int, default=20)
+    audit.add_argument("--user")
+    audit.add_argument("--status", type=int)
+    audit.add_argument("--json", action="store_true", help="one JSON object a line")
+    audit.set_defaults(run=_audit)
+    return parser
+
+
+def _check(options: argparse.Namespace) -> int:
+    settings = read(options.file, os.environ)
+    print(effective(settings))
+    for warning in settings.warnings:
+        print(f"warning: {warning}")
+    print(f"{options.file}: {len(settings.routes)} routes, no problem found")
+    return 0
+
+
+def effective(settings: Settings) -> str:
+    """The effective policy of every route, as text to be read aloud."""
+    return "\n".join(line for route in settings.routes for line in _route(route))
+
+
+def _route(route: RouteSettings) -> list[str]:
+    rate, jwt = route.ratelimit, route.jwt
+    counter = "a counter of its own" if route.own_counter else "the common counter"
+    asked = [f"a valid token ({', '.join(jwt.algorithms)})"]
+    asked += [f"issuer {jwt.issuer}"] if jwt.issuer else []
+    asked += [f"audience {jwt.audience}"] if jwt.audience else []
+    asked += ["exp"] if jwt.require_exp else []
+    asked += [f"role one of {', '.join(route.require_role)}"] if route.require_role else []
+    asked += [f"scope {' and '.join(route.require_scope)}"] if route.require_scope else []
+    asked += [f"{name} one of {', '.join(values)}" for name, values in route.require_claims]
+    lines = [
+        f"{route.prefix} -> {route.upstream}",
+        f"  methods   {', '.join(route.methods) or 'all'}",
+        f"  requires  {'; '.join(asked)}",
+        f"  limit     {rate.limit} in {rate.window:g} s for each {rate.key}"
+        f" ({rate.algorithm}, {counter})",
+        f"  addresses allow {', '.join(route.ip.allow) or 'everyone'};"
+        f" deny {', '.join(route.ip.deny) or 'nobody'}",
+        f"  body      at most {route.body.max_size} bytes",
+        f"  breaker   opens after {route.breaker.failures} failures"
+        f" for {route.breaker.reset_after:g} s",
+    ]
+    return lines + [f"  LOOSENED  {sentence}" for sentence in route.loosened] + [""]
+
+
+def _token(options: argparse.Namespace) -> int:
+    from gateway.mint import mint  # PyJWT is not needed by the other tools
+
+    settings = read(options.config, os.environ)
+    claims: dict[str, Any] = {"sub": options.sub}
+    if options.role is not None:
+        claims[settings.jwt.role_claim] = options.role
+    if options.scope is not None:
+        claims["scope"] = options.scope
+    if settings.jwt.issuer:
+        claims["iss"] = settings.jwt.issuer
+    if settings.jwt.audience:
+        claims["aud"] = settings.jwt.audience
+    for text in options.claim:
+        name, separator, value = text.partition("=")
+        if not separator:
+            raise ValueError(f"--claim {text}: expected NAME=JSON")
+        try:
+            claims[name] = json.loads(value)
+        except json.JSONDecodeError:
+            claims[name] = value
+    key = Path(options.key).read_bytes() if options.key else None
+    print(mint(settings.jwt, claims, options.lifetime, time.time(), key))
+    return 0
+
+
+def _audit(options: argparse.Namespace) -> int:
+    from gateway.audit.query import last_rows, table
+
+    database = options.database or read(options.config, os.environ).audit.database
+    if not Path(database).exists():
+        raise ValueError(f"there is no audit database at {database}")
+    rows = last_rows(database, options.rows, user=options.user, status=options.status)
+    if options.json:
+        for row in rows:
+            print(json.dumps(row))
+    else:
+        print(table(rows))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,61 @@
+# -*- test-case-name: tests.test_tap -*-
+"""
+C{twistd gateway}: lets a configuration without a problem become a running service;
+prints every problem of any other, with its file and line, and exits with status 1.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+from twisted.application.service import IService
+from twisted.python import usage
+
+
+class Options(usage.Options):
+    """Command line options of C{twistd gateway}."""
+
+    synopsis = "twistd -n gateway --config FILE | --demo"
+    longdesc = "A zero-trust API gateway: identifies, limits, routes, forwards, remembers."
+    optParameters = [
+        ["config", "c", None, "The INI file (etc/gateway.ini is the manual of its options)."],
+    ]
+    optFlags = [
+        ["check", None, "Check the INI file, say what is wrong with it, start nothing."],
+        ["demo", None, "Run with no file: a demo upstream, a token, ready curl lines."],
+    ]
+
+    def postOptions(self) -> None:
+        """Read the configuration; nothing starts unless it is right."""
+        from gateway.settings import SettingsError, read  # noqa: PLC0415
+
+        if self["demo"]:
+            return
+        if self["config"] is None:
+            raise usage.UsageError("say --config FILE, or --demo to look around")
+        try:
+            self.settings = read(self["config"], os.environ)
+        except SettingsError as error:
+            print(error, file=sys.stderr)  # noqa: T201
+            raise SystemExit(1) from None
+        if self["check"]:
+            for warning in self.settings.warnings:
+                print(f"warning: {warning}")  # noqa: T201
+            print(f"{self['config']}: {len(self.settings.routes)} routes, no problem found")  # noqa: T201
+            raise SystemExit(0)
+
+
+def makeService(options: Options) -> IService:
+    """The service; called by twistd when the options are good."""
+    from twisted.internet import reactor as installed  # noqa: PLC0415, TID251
+
+    reactor: Any = installed
+    if options["demo"]:
+        from gateway.demo import DemoService  # noqa: PLC0415
+
+        return DemoService(reactor)
+    from gateway.service import GatewayService  # noqa: PLC0415
+
+    return GatewayService(options.settings, reactor)
