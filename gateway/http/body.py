@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from zope.interface import implementer
 
 from gateway.http.chunks import Chunked
-from gateway.http.heads import HeadFault
+from gateway.http.faults import HeadFault
 from gateway.http.interfaces import IBodyTaker, IStreamedBody
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from gateway.http.body import HOLD, Body
-from gateway.http.heads import HeadFault
+from gateway.http.faults import HeadFault
 from gateway.http.request import Request
 from gateway.http.sweep import NEVER
 
@@ -79,14 +79,14 @@ class Channel(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         """Bytes from the client: a head, a piece of a body, or something too early."""
-        if self._request is None:
+        if self._body is not None:
+            self._feed_body(data)
+        elif self._request is None:
             if self._state is DRAIN:
                 self._drain(len(data))
             elif self._state is not CLOSED:
                 self._buffer = self._buffer + data if self._buffer else data
                 self._advance()
-        elif self._body is not None:
-            self._feed_body(data)
         else:
             self._buffer = self._buffer + data if self._buffer else data
             if len(self._buffer) > HOLD:

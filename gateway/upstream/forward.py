@@ -16,9 +16,9 @@ from twisted.web.server import NOT_DONE_YET
 
 from gateway.answers import refuse
 from gateway.exchange import OURS, Exchange, exchange_of
-from gateway.http.chunks import LAST_CHUNK, encode_chunk, trailer_block
+from gateway.http.chunks import LAST_CHUNK, encode_chunk
 from gateway.http.client import UpstreamConnection
-from gateway.http.heads import FieldRules, ResponseHead
+from gateway.http.heads import FieldRules, ResponseHead, trailer_block
 from gateway.http.request import UNKNOWN
 from gateway.shell import Shell
 from gateway.upstream.headers import HeadWriter
