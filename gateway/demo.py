@@ -12,6 +12,7 @@ import json
 import secrets
 import shutil
 import socket
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -131,8 +132,11 @@ class DemoService(Service):
         claims = {"sub": "alice", "role": "admin"}
         token = mint(settings.jwt, claims, 3600.0, time.time())
         base = f"http://127.0.0.1:{self._gateway.site.ports[0].getHost().port}"
-        # For a person at a terminal, so not a log line.
-        print(_TEXT.format(token=token, base=base, database=database), flush=True)  # noqa: T201
+        # For a person at a terminal, so not a log line: twistd has made sys.stdout the log.
+        terminal = sys.__stdout__
+        if terminal is not None:
+            terminal.write(_TEXT.format(token=token, base=base, database=database))
+            terminal.flush()
 
     def stopService(self) -> Deferred[None]:
         """Stop both and remove the folder."""

@@ -1,0 +1,159 @@
+# -*- test-case-name: tests.admission.test_identity -*-
+"""
+Lets a verified token through as somebody; refuses with 401 one that is expired, not yet
+valid, meant for others, or that names nobody.
+
+What is made here once is kept beside the token: the identity headers as ready bytes and
+the two moments between which they hold.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from urllib.parse import quote
+
+from gateway.admission.tokens import EXPIRED, INVALID, VerifiedToken
+from gateway.verdicts import Refused
+
+#: Bytes of a user's or a role's name as it is sent.
+MAX_NAME = 512
+
+#: Visible ASCII that travels as it is; C{,} would look like a list, C{%} like an escape.
+_PLAIN = re.compile(r"[!-$&-+\--~]+")
+_SAFE = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in ",%")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+def field_text(name: str) -> bytes | None:
+    """
+    A name as the upstream gets it, or C{None} for one no service should ever see.
+
+    What is not visible ASCII, and C{,} and C{%}, is percent-encoded (UTF-8), so that no two
+    names share a header value.
+    """
+    if _PLAIN.fullmatch(name) is not None:
+        text = name.encode("ascii")
+    else:
+        if not name or name != name.strip() or _CONTROL.search(name) is not None:
+            return None
+        try:
+            text = quote(name, safe=_SAFE).encode("ascii")
+        except UnicodeEncodeError:  # a lone surrogate
+            return None
+    # More than one "@" deceives services that split e-mail addresses (GHSA-c5c4-8r6x-56w3).
+    return text if len(text) <= MAX_NAME and name.count("@") <= 1 else None
+
+
+class Identity:
+    """
+    Who calls.
+
+    @ivar user: C{sub}.
+    @ivar headers: the identity fields for the upstream, a CRLF behind each.
+    @ivar not_before: unix seconds, leeway included.
+    @ivar expires: the same; infinite without C{exp}.
+    """
+
+    __slots__ = ("_keys", "claims", "expires", "headers", "not_before", "role", "user")
+
+    def __init__(
+        self, user: str, role: str, headers: bytes, claims: dict[str, Any],
+        not_before: float, expires: float,
+    ) -> None:  # fmt: skip
+        self.user = user
+        self.role = role
+        self.headers = headers
+        self.claims = claims
+        self.not_before = not_before
+        self.expires = expires
+        self._keys: dict[str, str | None] = {"sub": f"sub:{user}"}
+
+    def limit_key(self, claim: str) -> str | None:
+        """
+        The counter's key made of that claim, or C{None} when the token has none that a key
+        can be made of. Keys of different claims, or of values of different types, never
+        collide.
+        """
+        try:
+            return self._keys[claim]
+        except KeyError:
+            value = claim_of(self.claims, claim)
+            key = None
+            if isinstance(value, str | int | float):
+                key = f"claim:{quote(claim, safe='')}:{type(value).__name__}:{value}"
+            self._keys[claim] = key
+            return key
+
+    def __repr__(self) -> str:
+        return f"<Identity {self.user!r} {self.role!r}>"
+
+
+def claim_of(claims: dict[str, Any], name: str) -> object:
+    """A claim by name; a dotted name reaches into objects unless a claim is called so."""
+    if name in claims or "." not in name:
+        return claims.get(name)
+    value: object = claims
+    for part in name.split("."):
+        if not isinstance(value, dict):
+            return None
+        value = value.get(part)
+    return value
+
+
+class IdentityRules:
+    """
+    What is asked of a verified token; compared by identity.
+
+    @param issuer: C{iss} must equal it; not looked at when empty.
+    @param audience: C{aud} must equal or contain it; not looked at when empty.
+    @param leeway: seconds by which clocks may differ.
+    """
+
+    __slots__ = ("audience", "default_role", "issuer", "leeway", "require_exp", "role_claim")
+
+    def __init__(
+        self, issuer: str = "", audience: str = "", leeway: float = 0.0,
+        require_exp: bool = True, role_claim: str = "role", default_role: str = "user",
+    ) -> None:  # fmt: skip
+        self.issuer = issuer
+        self.audience = audience
+        self.leeway = leeway
+        self.require_exp = require_exp
+        self.role_claim = role_claim
+        self.default_role = default_role
+
+    def identify(self, token: VerifiedToken, now: float) -> Identity | Refused:
+        """Expiry first, then the rest; C{now} is unix seconds."""
+        claims = token.claims
+        expires = float("inf")
+        if token.exp is not None:
+            expires = token.exp + self.leeway
+            if expires <= now:
+                return EXPIRED
+        elif self.require_exp:
+            return INVALID
+        not_before = token.nbf - self.leeway if token.nbf is not None else 0.0
+        if not_before > now or not self._meant(claims):
+            return INVALID
+        user, role = claims.get("sub"), claim_of(claims, self.role_claim)
+        if role is None or role == "":
+            role = self.default_role
+        if not isinstance(user, str) or not isinstance(role, str):
+            return INVALID
+        user_text, role_text = field_text(user), field_text(role)
+        if user_text is None or role_text is None:
+            return INVALID
+        headers = b"X-User-ID: %s\r\nX-User-Role: %s\r\n" % (user_text, role_text)
+        return Identity(user, role, headers, claims, not_before, expires)
+
+    def _meant(self, claims: dict[str, Any]) -> bool:
+        """Issuer and audience, by exact equality (GHSA-75c5-xw7c-p5pm compared by C{in})."""
+        if self.issuer and claims.get("iss") != self.issuer:
+            return False
+        if not self.audience:
+            return True
+        audience = claims.get("aud")
+        return audience == self.audience or (
+            isinstance(audience, list) and self.audience in audience
+        )

@@ -1,0 +1,97 @@
+# -*- test-case-name: tests.admission.test_token_cache -*-
+"""
+Lets a token that has been verified before through again without arithmetic, as long as
+it is valid; refuses with 401 what the verifier or the rules refuse.
+
+The key is the whole token, byte for byte (GHSA-rp9m-7r4c-75qg: a key that was less),
+within one generation of keys. C{exp} and C{nbf} are looked at in every hit. Refusals are
+never kept. Bounded in entries and bytes; the least recently used goes first.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from gateway.admission.identity import Identity, IdentityRules
+from gateway.admission.tokens import VerifiedToken, Verifier
+from gateway.verdicts import Refused
+
+#: Longer tokens are verified each time.
+MAX_TOKEN = 4096
+
+
+class _Entry:
+    __slots__ = ("identities", "token")
+
+    def __init__(self, token: VerifiedToken) -> None:
+        self.token = token
+        self.identities: dict[IdentityRules, Identity] = {}
+
+
+class TokenCache:
+    """
+    @param entries: tokens kept at most.
+    @param size: bytes they may take.
+    """
+
+    def __init__(self, verifier: Verifier, entries: int, size: int) -> None:
+        self._verifier = verifier
+        self._most = entries
+        self._room = size
+        self._entries: OrderedDict[bytes, _Entry] = OrderedDict()
+        self._used = 0
+
+    def identify(self, raw: bytes, rules: IdentityRules, now: float) -> Identity | Refused:
+        """Who the token says it is, under the rules; C{now} is unix seconds."""
+        entry = self._entries.get(raw)
+        if entry is not None:
+            self._entries.move_to_end(raw)
+            identity = entry.identities.get(rules)
+            if identity is not None and identity.not_before <= now < identity.expires:
+                return identity
+            return self._again(raw, entry, rules, now)
+        token = self._verifier.verify(raw)
+        if isinstance(token, Refused):
+            return token
+        found = rules.identify(token, now)
+        if not isinstance(found, Refused) and len(raw) <= MAX_TOKEN:
+            self._keep(raw, token, rules, found)
+        return found
+
+    def replace(self, verifier: Verifier) -> None:
+        """New keys: nothing that was verified with the old ones holds."""
+        self._verifier = verifier
+        self._entries.clear()
+        self._used = 0
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @property
+    def used(self) -> int:
+        """Bytes taken, as estimated."""
+        return self._used
+
+    def _again(
+        self, raw: bytes, entry: _Entry, rules: IdentityRules, now: float
+    ) -> Identity | Refused:
+        """Known signature, but not yet under these rules, or no longer valid."""
+        found = rules.identify(entry.token, now)
+        if isinstance(found, Refused):
+            if entry.identities.pop(rules, None) is not None and not entry.identities:
+                del self._entries[raw]
+                self._used -= entry.token.size
+        else:
+            entry.identities[rules] = found
+        return found
+
+    def _keep(
+        self, raw: bytes, token: VerifiedToken, rules: IdentityRules, identity: Identity
+    ) -> None:
+        entry = _Entry(token)
+        entry.identities[rules] = identity
+        self._entries[raw] = entry
+        self._used += token.size
+        while len(self._entries) > self._most or self._used > self._room:
+            _, oldest = self._entries.popitem(last=False)
+            self._used -= oldest.token.size

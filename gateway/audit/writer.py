@@ -1,0 +1,278 @@
+# -*- test-case-name: tests.audit.test_writer -*-
+"""
+Writes the audit log from a thread of its own: lets every row in while there is room;
+beyond that rows are counted as lost, and the loss is recorded. Requests never wait.
+
+When the queue is over half full, refusals of strangers are counted by address and reason
+instead of rowed, so that a flood of them can't crowd out users' rows.
+
+A flush is one transaction of multi-row INSERTs: C{executemany} would hand the GIL back
+and forth for each row and make the reactor stutter. A flush that fails is rolled back and
+its rows stay first in the queue, so none is written twice or half.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+
+from zope.interface import implementer
+
+from gateway.audit.record import COLUMNS, IAuditLog, Row, detail, iso, values
+from gateway.audit.schema import open_database
+
+#: Different (address, reason) pairs counted; the others are counted together.
+STRANGERS = 10_000
+
+#: Seconds between two tries while the database fails: doubled each time, up to the last.
+_FIRST_WAIT, _LAST_WAIT = 0.25, 5.0
+
+#: Rows of an overdue day deleted at once, and seconds between two such deletions.
+_SLICE, _REST = 1000, 1.0
+
+_COLUMNS = ", ".join(COLUMNS)
+_PLACES = "(" + ", ".join("?" * len(COLUMNS)) + ")"
+
+
+@implementer(IAuditLog)
+class AuditWriter:
+    """
+    @param batch: rows in one INSERT.
+    @param flush_interval: seconds between two looks at the queue.
+    @param queue: rows held at most.
+    @param retention: days rows are kept; 0: for ever.
+    @param note: told (level, sentence) once as something breaks, and once as it is well
+        again; called from the writer's thread.
+    @ivar rows_written, rows_lost, strangers_counted: since the start.
+    """
+
+    def __init__(
+        self,
+        database: str,
+        batch: int = 500,
+        flush_interval: float = 0.25,
+        queue: int = 100_000,
+        retention: int = 0,
+        note: Callable[[str, str], object] = lambda _level, _text: None,
+    ) -> None:
+        self._path = database
+        self._batch = batch
+        self._interval = flush_interval
+        self._room = queue
+        self._half = queue // 2
+        self._retention = retention
+        self._note = note
+        self._rows: list[Row] = []
+        self._strangers: dict[tuple[str, str], int] = {}
+        self._lost = 0
+        self._counting = threading.Lock()
+        self._connection: sqlite3.Connection | None = None
+        self._thread: threading.Thread | None = None
+        self._wake = threading.Event()
+        self._stopping = False
+        self._turns = threading.Condition()
+        self._turn = 0
+        self._broken = ""
+        self._next_deletion = 0.0
+        self.rows_written = 0
+        self.rows_lost = 0
+        self.strangers_counted = 0
+
+    # -- the reactor's thread
+
+    def start(self) -> None:
+        """Open the database here, where an error is heard, then start the thread."""
+        self._connection = open_database(self._path)
+        most = self._connection.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER)
+        self._batch = max(1, min(self._batch, most // len(COLUMNS)))
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
+        self._thread.start()
+
+    def append(self, row: Row) -> None:
+        """See L{IAuditLog.append}: one append, while the queue is less than half full."""
+        rows = self._rows
+        if len(rows) < self._half:
+            rows.append(row)
+        else:
+            self._crowded(row)
+
+    def _crowded(self, row: Row) -> None:
+        with self._counting:
+            if row[2] is None and row[11]:
+                key = (row[6], row[11])
+                if key not in self._strangers and len(self._strangers) >= STRANGERS:
+                    key = ("others", row[11])
+                self._strangers[key] = self._strangers.get(key, 0) + 1
+                self.strangers_counted += 1
+            elif len(self._rows) < self._room:
+                self._rows.append(row)
+            else:
+                self._lost += 1
+                self.rows_lost += 1
+
+    def stop(self, timeout: float | None = None) -> None:
+        """Write what there is and end the thread; gives up after C{timeout} seconds."""
+        thread, self._thread = self._thread, None
+        if thread is None:
+            return
+        self._stopping = True
+        self._wake.set()
+        thread.join(timeout)
+        if thread.is_alive():
+            self._note("error", f"audit: {len(self._rows)} rows could not be written in time")
+
+    def queue_length(self) -> int:
+        """Rows waiting."""
+        return len(self._rows)
+
+    def flushed(self, timeout: float) -> bool:
+        """Wait until all that has been appended was written, or tried; for tests and tools."""
+        with self._turns:
+            # The turn under way may have begun before the last append: wait for two.
+            wanted = self._turn + 2
+            deadline = time.monotonic() + timeout
+            while self._turn < wanted:
+                self._wake.set()
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    return False
+                self._turns.wait(min(left, 0.05))
+        return not self._rows
+
+    # -- the writer's thread
+
+    def _run(self) -> None:
+        wait = self._interval
+        while True:
+            self._wake.wait(wait)
+            self._wake.clear()
+            stopping = self._stopping
+            done = self._flush()
+            if done:
+                wait = self._interval
+            elif wait < _FIRST_WAIT:
+                wait = _FIRST_WAIT
+            else:
+                wait = min(2 * wait, _LAST_WAIT)
+            with self._turns:
+                self._turn += 1
+                self._turns.notify_all()
+            if stopping and (done or self._give_up()):
+                break
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def _give_up(self) -> bool:
+        """The last flush failed: a locked database may be free in a moment, a full disk not."""
+        deadline = time.monotonic() + 2.0
+        while time.monotonic() < deadline:
+            if self._flush():
+                return True
+            self._wake.wait(0.1)
+        self.rows_lost += len(self._rows)
+        self._note("error", f"audit: {len(self._rows)} rows lost at the stop: {self._broken}")
+        return True
+
+    def _flush(self) -> bool:
+        """Write all there is, batch by batch; whether that worked."""
+        try:
+            while self._rows:
+                self._write()
+            self._write_notes()
+            self._delete_old()
+        except (sqlite3.Error, OSError) as error:
+            self._failed(error)
+            return False
+        if self._broken:
+            self._broken = ""
+            self._note("info", "audit: the database is written again")
+        return True
+
+    def _write(self) -> None:
+        # The reactor appends to the same list meanwhile; a slice, and the deletion of a
+        # slice from the front, are each one step under the GIL.
+        rows = self._rows
+        taken = rows[: self._batch * 8]
+        connection = self._open()
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            for at in range(0, len(taken), self._batch):
+                part = taken[at : at + self._batch]
+                flat = [value for row in part for value in values(row)]
+                connection.execute(
+                    f"INSERT INTO audit_logs ({_COLUMNS}) VALUES "  # noqa: S608 - constants
+                    + ",".join([_PLACES] * len(part)),
+                    flat,
+                )
+            connection.execute("COMMIT")
+        except BaseException:
+            self._roll_back(connection)
+            raise
+        del rows[: len(taken)]
+        self.rows_written += len(taken)
+
+    def _write_notes(self) -> None:
+        if not self._strangers and not self._lost:
+            return
+        with self._counting:
+            strangers, self._strangers = self._strangers, {}
+            lost, self._lost = self._lost, 0
+        notes = [
+            (iso(time.time()), "strangers", count, detail(ip=ip, reason=reason))
+            for (ip, reason), count in strangers.items()
+        ]
+        if lost:
+            notes.append((iso(time.time()), "lost", lost, detail(why=self._broken or "full queue")))
+        connection = self._open()
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            connection.executemany(
+                "INSERT INTO audit_notes (timestamp, kind, count, detail) VALUES (?, ?, ?, ?)",
+                notes,
+            )
+            connection.execute("COMMIT")
+        except BaseException:
+            with self._counting:
+                self._lost += lost
+                for key, count in strangers.items():
+                    self._strangers[key] = self._strangers.get(key, 0) + count
+            self._roll_back(connection)
+            raise
+        if lost:
+            self._note("error", f"audit: {lost} rows were lost: the queue was full")
+
+    def _delete_old(self) -> None:
+        """Some of the rows older than the retention; the next ones at a later turn."""
+        now = time.monotonic()
+        if not self._retention or now < self._next_deletion:
+            return
+        before = iso(time.time() - self._retention * 86400)
+        deleted = self._open().execute(
+            "DELETE FROM audit_logs WHERE id IN "
+            "(SELECT id FROM audit_logs WHERE timestamp < ? ORDER BY timestamp LIMIT ?)",
+            (before, _SLICE),
+        )
+        self._next_deletion = now + (_REST if deleted.rowcount else 60.0)
+
+    def _open(self) -> sqlite3.Connection:
+        if self._connection is None:
+            self._connection = open_database(self._path)
+        return self._connection
+
+    def _roll_back(self, connection: sqlite3.Connection) -> None:
+        try:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+        except sqlite3.Error:
+            # Broken beyond that: closing it rolls back, the next try opens it anew.
+            self._connection = None
+            connection.close()
+
+    def _failed(self, error: Exception) -> None:
+        if not self._broken:
+            self._note("error", f"audit: the database can't be written, rows wait: {error}")
+        self._broken = str(error)

@@ -1,0 +1,35 @@
+# -*- test-case-name: tests.contracts -*-
+"""
+The seams: what has, or will have, more than one implementation.
+
+Each has one contract test class (tests/contracts) and a double in L{gateway.testing}.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from zope.interface import Interface
+
+
+class StoreUnreachable(Exception):
+    """The store of counters did not answer in time, so nothing was decided."""
+
+
+class IBuckets(Interface):
+    """Where counters live: in this process, or where many processes share them."""
+
+    def take(rule: Any, key: str, now: int) -> Any:  # noqa: N805
+        """
+        Count one request of C{key} under C{rule}.
+
+        Counters are shared by all who pass the same rule object. C{now} is unix
+        microseconds.
+
+        @return: a L{gateway.admission.windows.Count}, or a Deferred of one from a store
+            that must be asked. It fails with L{StoreUnreachable} if nobody can say;
+            never a guess.
+        """
+
+    def sweep(now: int) -> None:  # noqa: N805
+        """Forget some of what has expired; called every second."""

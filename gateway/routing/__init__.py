@@ -1,0 +1,1 @@
+"""Where to, and may this user go there? The path, the table of routes, the policy."""

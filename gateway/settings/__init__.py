@@ -1,0 +1,27 @@
+"""
+The INI file: what an option is, the reader, and the values the rest of the gateway sees.
+
+Lets a file in that is right in every line; refuses any other with all its problems.
+"""
+
+from gateway.settings.reader import Settings, parse, read
+from gateway.settings.route import RouteSettings
+from gateway.settings.sections import (
+    AuditSettings,
+    BodySettings,
+    BreakerSettings,
+    CorsSettings,
+    GatewaySettings,
+    IpSettings,
+    JwtSettings,
+    RateLimitSettings,
+    Secret,
+    UpstreamSettings,
+)
+from gateway.settings.text import Problem, SettingsError
+
+__all__ = [
+    "AuditSettings", "BodySettings", "BreakerSettings", "CorsSettings", "GatewaySettings",
+    "IpSettings", "JwtSettings", "Problem", "RateLimitSettings", "RouteSettings", "Secret",
+    "Settings", "SettingsError", "UpstreamSettings", "parse", "read",
+]  # fmt: skip

@@ -1,0 +1,199 @@
+# -*- test-case-name: tests.settings.test_checks -*-
+"""
+What is right in each line may be wrong together, or on this machine: keys, files,
+listeners, bounds that contradict each other. Refuses with a problem at the line to mend.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from gateway.keys import FAMILIES, hmac_key, public_key
+from gateway.settings.sections import Secret
+from gateway.settings.text import Problems, Section
+
+
+class Lines:
+    """
+    Says a problem at the line where its option stands, or at its section.
+
+    @param route: the route's section, where options stand as C{section.option}.
+    """
+
+    def __init__(
+        self, problems: Problems, sections: Mapping[str, Section], route: Section | None = None
+    ) -> None:
+        self._problems = problems
+        self._sections = sections
+        self._route = route
+
+    def given(self, section: str, option: str) -> bool:
+        """Whether the option stands in the file."""
+        holder, name = self._find(section, option)
+        return holder is not None and name in holder.options
+
+    def say(self, section: str, option: str, says: str) -> None:
+        """One problem."""
+        holder, name = self._find(section, option)
+        line = 0
+        if holder is not None:
+            value = holder.options.get(name)
+            line = value.line if value is not None else holder.line
+        title = holder.title if holder is not None else section
+        self._problems.add(line, title, name, says)
+
+    def _find(self, section: str, option: str) -> tuple[Section | None, str]:
+        if self._route is not None:
+            return self._route, f"{section}.{option}"
+        return self._sections.get(section), option
+
+
+_TCP = re.compile(r"tcp:(?:port=)?([0-9]{1,5})((?::(?:interface|backlog)=(?:\\.|[^:\\])+)*)")
+_UNIX = re.compile(r"unix:(?:address=)?(?:\\.|[^:\\=])+((?::(?:mode|backlog|lockfile)=[0-9a-z]+)*)")
+_SYSTEMD = re.compile(r"systemd:domain=(?:INET|INET6|UNIX):(?:index=[0-9]+|name=[^:]+)")
+
+
+def gateway(values: dict[str, Any], lines: Lines) -> None:
+    """[gateway]: listeners by their shape, and what is not there yet."""
+    if values["workers"] != 1:
+        lines.say("gateway", "workers", "more than one worker is not available yet; expected 1")
+    listen = values["listen"]
+    if not listen:
+        lines.say("gateway", "listen", "nowhere to listen; expected e.g. tcp:8080")
+    for text in listen:
+        kind = text.partition(":")[0]
+        if kind in ("tls", "haproxy"):
+            lines.say("gateway", "listen", f"{kind}: listeners are not available yet")
+            continue
+        shape = {"tcp": _TCP, "unix": _UNIX, "systemd": _SYSTEMD}.get(kind)
+        match = shape.fullmatch(text) if shape is not None else None
+        if match is None or (kind == "tcp" and int(match[1]) > 65535):
+            lines.say(
+                "gateway",
+                "listen",
+                f'"{text}" is no listener; expected tcp:PORT[:interface=ADDRESS], unix:PATH, '
+                "or systemd:domain=INET:index=0",
+            )
+    for text in sorted({text for text in listen if listen.count(text) > 1 and text != "tcp:0"}):
+        lines.say("gateway", "listen", f'"{text}" stands there twice')
+    if values["max_request_line"] > values["max_head"]:
+        lines.say("gateway", "max_request_line", "is more than max_head, which includes it")
+
+
+def ratelimit(values: dict[str, Any], lines: Lines, _prefix: str) -> None:
+    """[ratelimit]: gcra's burst, the store, the key's name."""
+    if values["algorithm"] == "gcra" and values["burst"] > values["limit"]:
+        lines.say("ratelimit", "burst", "is more than limit; expected 1 to limit")
+    store = values["store"]
+    if store not in ("auto", "memory"):
+        known = ("redis:", "rediss:", "unix:", "embedded", "redis+sentinel:")
+        later = store.startswith(known)
+        lines.say(
+            "ratelimit",
+            "store",
+            "this store is not available yet; expected auto or memory"
+            if later
+            else "unknown store; expected auto or memory",
+        )
+    if not values["key"]:
+        lines.say("ratelimit", "key", "empty; expected sub, another claim, or ip")
+
+
+def jwt(values: dict[str, Any], lines: Lines, directory: str) -> list[str]:
+    """[jwt]: the one key of one family; replaces file names by what is in them."""
+    warnings: list[str] = []
+    text, secret_file, key_file = values["secret"], values["secret_file"], values["public_key_file"]
+    values["secret"] = values["public_key"] = None
+    families = {FAMILIES[name] for name in values["algorithms"]}
+    if len(families) > 1:
+        lines.say("jwt", "algorithms", "one key has one family: HS*, RS* and PS*, ES*, or EdDSA")
+    elif families == {"HMAC"}:
+        if key_file:
+            lines.say("jwt", "public_key_file", "HS* needs secret or secret_file, not a public key")
+        elif text and secret_file:
+            lines.say("jwt", "secret_file", "there is a secret already; expected one of the two")
+        elif secret_file:
+            raw = _file(lines, "jwt", "secret_file", directory, secret_file)
+            if raw is not None:
+                warnings += _readable(directory, secret_file)
+                _secret(values, raw.removesuffix(b"\n").removesuffix(b"\r"), lines, "secret_file")
+        elif text:
+            _secret(values, text.encode("utf-8", "surrogateescape"), lines, "secret")
+        elif not lines.given("jwt", "secret"):
+            lines.say("jwt", "secret", "missing; expected secret = ${NAME} or secret_file = FILE")
+        else:
+            lines.say("jwt", "secret", "empty; expected at least 32 bytes")
+    elif text or secret_file:
+        name = "secret" if text else "secret_file"
+        lines.say("jwt", name, f"{', '.join(values['algorithms'])} needs public_key_file instead")
+    elif not key_file:
+        lines.say("jwt", "public_key_file",
+                  f"missing; {', '.join(values['algorithms'])} needs one")  # fmt: skip
+    else:
+        pem = _file(lines, "jwt", "public_key_file", directory, key_file)
+        if pem is not None:
+            try:
+                public_key(pem, values["algorithms"])
+                values["public_key"] = pem
+            except ValueError as error:
+                lines.say("jwt", "public_key_file", str(error))
+    for name in ("role_claim", "default_role"):
+        if not values[name]:
+            lines.say("jwt", name, "empty; expected a name")
+    return warnings
+
+
+def _secret(values: dict[str, Any], raw: bytes, lines: Lines, option: str) -> None:
+    try:
+        hmac_key(raw, values["algorithms"])
+        values["secret"] = Secret(raw)
+    except ValueError as error:
+        lines.say("jwt", option, str(error))
+
+
+def _file(lines: Lines, section: str, option: str, directory: str, name: str) -> bytes | None:
+    try:
+        with (Path(directory) / name).open("rb") as file:
+            return file.read(1 << 20)
+    except OSError as error:
+        lines.say(section, option, f"{name} can't be read: {error.strerror}")
+        return None
+
+
+def _readable(directory: str, name: str) -> list[str]:
+    mode = (Path(directory) / name).stat().st_mode
+    if mode & 0o077:
+        return [f"{name} can be read by others than its owner (mode {mode & 0o777:o})"]
+    return []
+
+
+def upstream(values: dict[str, Any], lines: Lines, directory: str) -> None:
+    """[upstream]: the certificates' file is there and holds some."""
+    name = values["ca_file"]
+    if name and not Path(name).is_absolute():
+        values["ca_file"] = str(Path(directory) / name)
+    if name:
+        pem = _file(lines, "upstream", "ca_file", directory, name)
+        if pem is not None and b"-----BEGIN CERTIFICATE-----" not in pem:
+            lines.say("upstream", "ca_file", f"{name} holds no certificate in PEM")
+
+
+def audit(values: dict[str, Any], lines: Lines, environ: Mapping[str, str]) -> None:
+    """[audit]: a database that can be written, in a folder that can."""
+    base = environ.get("STATE_DIRECTORY", "").partition(":")[0] or "."
+    path = (Path(base) / values["database"]).absolute()
+    values["database"] = str(path)
+    folder = path.parent
+    if path.is_dir():
+        lines.say("audit", "database", f"{path} is a folder; expected a file")
+    elif not folder.is_dir():
+        lines.say("audit", "database", f"there is no folder {folder}")
+    elif not os.access(folder, os.W_OK | os.X_OK):
+        # SQLite keeps its log beside the database.
+        lines.say("audit", "database", f"the folder {folder} can't be written")
+    elif path.exists() and not os.access(path, os.W_OK):
+        lines.say("audit", "database", f"{path} can't be written")

@@ -1,0 +1,296 @@
+# -*- test-case-name: tests.settings.test_reader -*-
+"""
+Lets a configuration in that is right in every line; refuses any other with all its
+problems at once (L{SettingsError}).
+
+Files are read here and nowhere else: the INI file itself, secrets and keys.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gateway.settings import checks
+from gateway.settings.option import BadValue, Option
+from gateway.settings.route import CLAIM, CLAIM_TYPE, ROUTE_OPTIONS, RouteSettings, canonical, loosened
+from gateway.settings.sections import (
+    OVERRIDABLE,
+    SECTIONS,
+    AuditSettings,
+    BodySettings,
+    BreakerSettings,
+    CorsSettings,
+    GatewaySettings,
+    IpSettings,
+    JwtSettings,
+    RateLimitSettings,
+    UpstreamSettings,
+)
+from gateway.settings.text import (
+    MAX_FILE,
+    Problem,
+    Problems,
+    Section,
+    SettingsError,
+    Value,
+    nearest,
+    sections_of,
+)
+
+_MADE: dict[str, Any] = {
+    "gateway": GatewaySettings,
+    "ratelimit": RateLimitSettings,
+    "ip": IpSettings,
+    "cors": CorsSettings,
+    "body": BodySettings,
+    "breaker": BreakerSettings,
+    "audit": AuditSettings,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """A whole configuration. C{warnings} are sentences for the log."""
+
+    gateway: GatewaySettings
+    jwt: JwtSettings
+    ratelimit: RateLimitSettings
+    ip: IpSettings
+    cors: CorsSettings
+    body: BodySettings
+    breaker: BreakerSettings
+    upstream: UpstreamSettings
+    audit: AuditSettings
+    routes: tuple[RouteSettings, ...]
+    warnings: tuple[str, ...]
+
+
+def read(path: str, environ: Mapping[str, str]) -> Settings:
+    """
+    Read a file.
+
+    @raise SettingsError: with every problem in it.
+    """
+    def unreadable(says: str) -> SettingsError:
+        return SettingsError(path, [Problem(path, 0, "", "", says)])
+
+    try:
+        with Path(path).open("rb") as file:
+            raw = file.read(MAX_FILE + 1)
+    except OSError as error:
+        raise unreadable(f"can't be read: {error.strerror}") from None
+    if len(raw) > MAX_FILE:
+        raise unreadable(f"is longer than {MAX_FILE} bytes")
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise SettingsError(path, [Problem(path, line, "", "", "is not UTF-8")]) from None
+    return parse(text, environ, name=path, directory=str(Path(path).absolute().parent))
+
+
+def parse(
+    text: str, environ: Mapping[str, str], *, name: str = "gateway.ini", directory: str = "."
+) -> Settings:
+    """
+    The same from text; relative key files are in C{directory}.
+
+    @raise SettingsError: with every problem in it.
+    """
+    reader = _Reader(Problems(name), environ, directory)
+    settings = reader.read(text)
+    if reader.problems.found or settings is None:
+        raise SettingsError(name, sorted(reader.problems.found, key=lambda each: each.line))
+    return settings
+
+
+class _Reader:
+    def __init__(self, problems: Problems, environ: Mapping[str, str], directory: str) -> None:
+        self.problems = problems
+        self._environ = environ
+        self._directory = directory
+        self._warnings: list[str] = []
+
+    def read(self, text: str) -> Settings | None:
+        if "\x00" in text:
+            line = text.count("\n", 0, text.index("\x00")) + 1
+            self.problems.add(line, "", "", "holds a NUL character")
+            return None
+        common: dict[str, Section] = {}
+        routes: list[Section] = []
+        for section in sections_of(text.replace("\r\n", "\n"), self._environ, self.problems):
+            if section.name == "route":
+                routes.append(section)
+            elif section.argument or section.name not in SECTIONS:
+                self._unknown_section(section)
+            elif section.name in common:
+                first = common[section.name].line
+                self.problems.add(section.line, section.name, "", f"repeated; first in line {first}")
+            else:
+                common[section.name] = section
+        return self._settings(common, routes)
+
+    def _unknown_section(self, section: Section) -> None:
+        known = [*SECTIONS, "route"]
+        hint = nearest(section.name, known) or "; known are " + ", ".join([*SECTIONS, "route /path"])
+        self.problems.add(section.line, section.title, "", "unknown section" + hint)
+
+    # -- common sections
+
+    def _settings(self, common: dict[str, Section], routes: list[Section]) -> Settings | None:
+        values = {name: self._common(name, common.get(name)) for name in SECTIONS}
+        lines = checks.Lines(self.problems, common)
+        values["gateway"]["edge"] = values["gateway"]["edge"] or socket.gethostname()
+        checks.gateway(values["gateway"], lines)
+        checks.ratelimit(values["ratelimit"], lines, "ratelimit")
+        self._warnings += checks.jwt(values["jwt"], lines, self._directory)
+        checks.upstream(values["upstream"], lines, self._directory)
+        checks.audit(values["audit"], lines, self._environ)
+        made = {name: cls(**values[name]) for name, cls in _MADE.items()}
+        made["jwt"] = _jwt(values["jwt"])
+        made["upstream"] = UpstreamSettings(**values["upstream"])
+        found = [self._route(section, made, values) for section in routes]
+        if not routes:
+            self.problems.add(0, "", "", "no [route /path]; a gateway needs at least one")
+        self._twice(routes)
+        if self.problems.found:
+            return None
+        return Settings(
+            **made,
+            routes=tuple(route for route in found if route is not None),
+            warnings=tuple(self._warnings),
+        )
+
+    def _common(self, name: str, section: Section | None) -> dict[str, Any]:
+        declared = {option.name: option for option in SECTIONS[name][1]}
+        for given, value in section.options.items() if section is not None else ():
+            if given not in declared:
+                assert section is not None
+                self._unknown_option(section, given, value, list(declared))
+        return {
+            option.attribute: self._value(
+                option, section, section.options.get(option.name) if section else None
+            )
+            for option in declared.values()
+        }
+
+    def _unknown_option(
+        self, section: Section, given: str, value: Value, known: list[str]
+    ) -> None:
+        hint = nearest(given, known) or "; known are " + ", ".join(known)
+        self.problems.add(value.line, section.title, given, "unknown option" + hint)
+
+    def _value(self, option: Option, section: Section | None, value: Value | None) -> Any:
+        if value is None:
+            return option.type.parse(option.default)
+        try:
+            return option.type.parse(value.text)
+        except BadValue as expected:
+            shown = "the value" if option.secret else value.shown
+            assert section is not None
+            says = f"{shown} is not what was expected: {expected}"
+            self.problems.add(value.line, section.title, option.name, says)
+            return option.type.parse(option.default)
+
+    # -- routes
+
+    def _route(
+        self, section: Section, made: dict[str, Any], values: dict[str, dict[str, Any]]
+    ) -> RouteSettings | None:
+        prefix = self._prefix(section)
+        own = {option.name: option for option in ROUTE_OPTIONS}
+        given = {
+            option.attribute: self._value(option, section, section.options.get(option.name))
+            for option in ROUTE_OPTIONS
+        }
+        if "upstream" not in section.options:
+            self.problems.add(section.line, section.title, "upstream",
+                              "missing; a route needs one, e.g. upstream = http://127.0.0.1:9001")  # fmt: skip
+        overrides: dict[str, dict[str, Any]] = {}
+        claims: list[tuple[str, tuple[str, ...]]] = []
+        for name, value in section.options.items():
+            if name.startswith(CLAIM) and len(name) > len(CLAIM):
+                option = Option(name, CLAIM_TYPE, "", "")
+                claims.append((name[len(CLAIM) :], self._value(option, section, value)))
+            elif name not in own:
+                self._override(section, name, value, overrides)
+        sections = {name: made[name] for name in OVERRIDABLE}
+        lines = checks.Lines(self.problems, {}, section)
+        for name, changed in overrides.items():
+            merged = {**values[name], **changed}
+            if name == "ratelimit":
+                checks.ratelimit(merged, lines, "ratelimit.")
+            elif name == "upstream":
+                checks.upstream(merged, lines, self._directory)
+            sections[name] = (
+                _jwt(merged) if name == "jwt"
+                else UpstreamSettings(**merged) if name == "upstream"
+                else _MADE[name](**merged)
+            )  # fmt: skip
+        loose = loosened(sections, made)
+        sections["upstream_settings"] = sections.pop("upstream")
+        return RouteSettings(
+            prefix=prefix,
+            require_claims=tuple(claims),
+            own_counter="ratelimit" in overrides,
+            overrides=tuple(f"{name}.{option}" for name in overrides for option in overrides[name]),
+            loosened=loose,
+            **given,
+            **sections,
+        )
+
+    def _prefix(self, section: Section) -> str:
+        prefix = section.argument
+        plain = prefix.rstrip("/") or "/"
+        if not prefix:
+            self.problems.add(section.line, "route", "", "expected [route /path]")
+        elif not canonical(plain) or prefix.endswith("//"):
+            self.problems.add(section.line, section.title, "",
+                              "a prefix is whole plain segments, such as /api/v1/users")  # fmt: skip
+        elif plain == "/health":
+            self.problems.add(section.line, section.title, "", "/health is answered by the gateway")
+        return plain
+
+    def _override(
+        self, section: Section, name: str, value: Value, overrides: dict[str, dict[str, Any]]
+    ) -> None:
+        of, _, option_name = name.partition(".")
+        known = {option.name: option for option in SECTIONS[of][1]} if of in SECTIONS else {}
+        option = known.get(option_name)
+        if option is not None and (of not in OVERRIDABLE or not option.per_route):
+            self.problems.add(value.line, section.title, name,
+                              f"[{of}] {option_name} holds for all; a route can't override it")  # fmt: skip
+        elif option is None:
+            every = [each.name for each in ROUTE_OPTIONS] + [CLAIM + "NAME"] + [
+                f"{of}.{each.name}"
+                for of in OVERRIDABLE
+                for each in SECTIONS[of][1]
+                if each.per_route
+            ]
+            hint = nearest(name, every) or (
+                f"; a route has {', '.join(each.name for each in ROUTE_OPTIONS)}, and section.option"
+            )
+            self.problems.add(value.line, section.title, name, "unknown option" + hint)
+        else:
+            overrides.setdefault(of, {})[option.attribute] = self._value(
+                Option(name, option.type, option.default, ""), section, value
+            )
+
+    def _twice(self, routes: list[Section]) -> None:
+        seen: dict[str, int] = {}
+        for section in routes:
+            prefix = section.argument.rstrip("/") or "/"
+            if prefix in seen:
+                self.problems.add(section.line, section.title, "",
+                                  f"this prefix has a route already, in line {seen[prefix]}")  # fmt: skip
+            seen.setdefault(prefix, section.line)
+
+
+def _jwt(values: dict[str, Any]) -> JwtSettings:
+    kept = {name: value for name, value in values.items() if name in JwtSettings.__slots__}
+    return JwtSettings(**kept)

@@ -1,0 +1,215 @@
+# -*- test-case-name: tests.settings.test_route -*-
+"""
+One route's settings: lets in a prefix that is canonical and an upstream that is a plain
+URL; tells what the route loosens against the common sections.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from gateway.settings.option import LIST, TOKENS, YES_NO, BadValue, Option, Type
+from gateway.settings.sections import (
+    BodySettings,
+    BreakerSettings,
+    CorsSettings,
+    IpSettings,
+    JwtSettings,
+    RateLimitSettings,
+    UpstreamSettings,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RouteSettings:
+    """
+    A route, with the sections as they hold for it. A section that it does not override is
+    the very object of the common settings.
+
+    @ivar upstream: the URL.
+    @ivar upstream_settings: [upstream] as it holds here.
+    @ivar own_counter: whether it has a limit of its own.
+    @ivar overrides: the options it overrides, as in the file.
+    @ivar loosened: sentences about what it loosens.
+    """
+
+    prefix: str
+    upstream: str
+    keep_host: bool
+    methods: tuple[str, ...]
+    require_role: tuple[str, ...]
+    require_scope: tuple[str, ...]
+    require_claims: tuple[tuple[str, tuple[str, ...]], ...]
+    jwt: JwtSettings
+    ratelimit: RateLimitSettings
+    ip: IpSettings
+    cors: CorsSettings
+    body: BodySettings
+    breaker: BreakerSettings
+    upstream_settings: UpstreamSettings
+    own_counter: bool
+    overrides: tuple[str, ...]
+    loosened: tuple[str, ...]
+
+
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
+_PREFIX = re.compile(r"/|(/[A-Za-z0-9\-._~!$&'()*+,=:@]+)+")
+
+
+def _url(text: str) -> str:
+    expected = "a URL such as http://127.0.0.1:9001 or https://orders.internal/base"
+    try:
+        url = urlsplit(text)
+        port = url.port
+    except ValueError:
+        raise BadValue(expected) from None
+    host = url.hostname or ""
+    if (
+        url.scheme not in ("http", "https")
+        or "@" in url.netloc
+        or "?" in text
+        or "#" in text
+        or port == 0
+        or not _is_host(host)
+        or url.netloc.endswith(":")
+    ):
+        raise BadValue(expected)
+    path = url.path.rstrip("/")
+    if path and not canonical(path):
+        raise BadValue(expected + ", its path without //, dots or escapes")
+    return text
+
+
+def _is_host(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        # All digits and dots, but no address: 127.1 would be one to some resolvers.
+        return _HOST.fullmatch(host) is not None and not re.fullmatch(r"[0-9.]+", host)
+    return True
+
+
+def canonical(prefix: str) -> bool:
+    """Whether a prefix can be matched byte for byte."""
+    return _PREFIX.fullmatch(prefix) is not None and not any(
+        segment in (".", "..") for segment in prefix.split("/")
+    )
+
+
+ROUTE_OPTIONS: tuple[Option, ...] = (
+    Option("upstream", Type(_url, "a URL"), "http://127.0.0.1",
+           "Where to forward to: http:// or https://, host, port, and maybe a path that is put "
+           "before the rest of the request's. Needed.", "http://127.0.0.1:9001"),
+    Option("keep_host", YES_NO, "no",
+           "Whether the upstream gets the client's Host field instead of its own name.", "yes"),
+    Option("methods", TOKENS, "", "Methods that are allowed (405 else). Default: all.",
+           "GET, POST"),
+    Option("require.role", LIST, "", "Any one of these roles (403 else).", "admin, support"),
+    Option("require.scope", LIST, "", "All of these scopes, in the claim scope or scp (403 else).",
+           "orders:read"),
+)  # fmt: skip
+
+#: C{require.claim.NAME}: the option is made when it is met.
+CLAIM = "require.claim."
+CLAIM_TYPE = LIST
+
+
+def loosened(
+    route_sections: dict[str, object], common: dict[str, object]
+) -> tuple[str, ...]:
+    """What a route allows that the common sections don't."""
+    found: list[str] = []
+    for name, compare in _COMPARE.items():
+        here, there = route_sections[name], common[name]
+        if here is not there:
+            found += compare(here, there)  # type: ignore[operator]
+    return tuple(found)
+
+
+def _jwt(here: JwtSettings, there: JwtSettings) -> list[str]:
+    found = []
+    if there.require_exp and not here.require_exp:
+        found.append("tokens without exp are accepted")
+    for name in ("issuer", "audience"):
+        was, now = getattr(there, name), getattr(here, name)
+        if was and was != now:
+            found.append(f"{name} {was} is not asked for" + (f", but {now}" if now else ""))
+    if here.leeway > there.leeway:
+        found.append(f"leeway {here.leeway:g} s instead of {there.leeway:g} s")
+    if here.default_role != there.default_role:
+        found.append(f"the default role is {here.default_role} instead of {there.default_role}")
+    return found
+
+
+def _rate(here: RateLimitSettings, there: RateLimitSettings) -> list[str]:
+    found = ["its requests do not count towards the common limit"]
+    if here.limit / here.window > there.limit / there.window or here.limit > there.limit:
+        found.append(
+            f"{here.limit} requests in {here.window:g} s instead of "
+            f"{there.limit} in {there.window:g} s"
+        )
+    if there.algorithm == "sliding-window" != here.algorithm:
+        found.append(f"{here.algorithm} instead of sliding-window lets more into some spans")
+    if here.on_store_failure == "open" != there.on_store_failure:
+        found.append("requests pass uncounted when the store fails")
+    return found
+
+
+def _ip(here: IpSettings, there: IpSettings) -> list[str]:
+    found = []
+    if there.allow and not here.allow:
+        found.append("every address is allowed")
+    elif there.allow:
+        wider = [text for text in here.allow if not _inside(text, there.allow)]
+        if wider:
+            found.append(f"also allowed: {', '.join(wider)}")
+    dropped = [text for text in there.deny if not _inside(text, here.deny)]
+    if dropped:
+        found.append(f"not denied: {', '.join(dropped)}")
+    return found
+
+
+def _inside(text: str, networks: Sequence[str]) -> bool:
+    network = ipaddress.ip_network(text)
+    return any(
+        network.version == other.version and network.subnet_of(other)  # type: ignore[arg-type]
+        for other in map(ipaddress.ip_network, networks)
+    )
+
+
+def _cors(here: CorsSettings, there: CorsSettings) -> list[str]:
+    if not here.enabled:
+        return []
+    if not there.enabled:
+        return ["OPTIONS is answered without a token"]
+    more = [origin for origin in here.allow_origin if origin not in there.allow_origin]
+    return [f"scripts of {', '.join(more)} may read answers"] if more else []
+
+
+def _body(here: BodySettings, there: BodySettings) -> list[str]:
+    if here.max_size > there.max_size:
+        return [f"bodies up to {here.max_size} bytes instead of {there.max_size}"]
+    return []
+
+
+def _breaker(here: BreakerSettings, there: BreakerSettings) -> list[str]:
+    found = []
+    if here.failures > there.failures or here.reset_after < there.reset_after:
+        found.append(
+            f"the circuit opens after {here.failures} failures for {here.reset_after:g} s instead "
+            f"of {there.failures} for {there.reset_after:g} s (routes to one address share the "
+            "stricter one)"
+        )
+    ignored = [str(status) for status in there.statuses if status not in here.statuses]
+    if ignored:
+        found.append(f"{', '.join(ignored)} do not count as failures")
+    return found
+
+
+_COMPARE = {
+    "jwt": _jwt, "ratelimit": _rate, "ip": _ip, "cors": _cors, "body": _body, "breaker": _breaker,
+}  # fmt: skip

@@ -1,0 +1,363 @@
+# -*- test-case-name: tests.settings.test_sections -*-
+"""
+Every option of every section but the routes': declared here, once, in the manual's order.
+
+The dataclasses are what the rest of the gateway sees: values, not text. Seconds are
+floats, sizes are bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gateway.settings.option import (
+    FIELD_NAME,
+    LIST,
+    TEXT,
+    TOKENS,
+    YES_NO,
+    BadValue,
+    Option,
+    Type,
+    choice,
+    duration,
+    integer,
+    network_list,
+    size,
+    words,
+)
+
+ALGORITHMS = (
+    "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512",
+    "ES256", "ES384", "ES512", "EdDSA",
+)  # fmt: skip
+
+_DAY = 86400.0
+
+
+class Secret:
+    """Bytes that never show themselves."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: bytes) -> None:
+        self._value = value
+
+    def reveal(self) -> bytes:
+        """The bytes."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "<secret>"
+
+
+@dataclass(frozen=True, slots=True)
+class GatewaySettings:
+    """[gateway]. C{workers} 0: one for each processor."""
+
+    listen: tuple[str, ...]
+    workers: int
+    edge: str
+    trusted_proxies: tuple[str, ...]
+    client_address_header: str
+    max_connections: int
+    max_connections_per_ip: int
+    max_request_line: int
+    max_head: int
+    max_fields: int
+    header_timeout: float
+    body_timeout: float
+    send_timeout: float
+    idle_timeout: float
+    shutdown_grace: float
+
+
+@dataclass(frozen=True, slots=True)
+class JwtSettings:
+    """[jwt]. One of C{secret} and C{public_key} is there."""
+
+    algorithms: tuple[str, ...]
+    secret: Secret | None
+    public_key: bytes | None
+    issuer: str
+    audience: str
+    leeway: float
+    require_exp: bool
+    role_claim: str
+    default_role: str
+    cache: int
+    cache_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimitSettings:
+    """[ratelimit]."""
+
+    limit: int
+    window: float
+    algorithm: str
+    burst: int
+    key: str
+    keys: int
+    store: str
+    on_store_failure: str
+
+
+@dataclass(frozen=True, slots=True)
+class IpSettings:
+    """[ip]."""
+
+    allow: tuple[str, ...]
+    deny: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CorsSettings:
+    """[cors]."""
+
+    enabled: bool
+    allow_origin: tuple[str, ...]
+    allow_methods: tuple[str, ...]
+    allow_headers: tuple[str, ...]
+    expose_headers: tuple[str, ...]
+    max_age: int
+
+
+@dataclass(frozen=True, slots=True)
+class BodySettings:
+    """[body]."""
+
+    max_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerSettings:
+    """[breaker]."""
+
+    failures: int
+    reset_after: float
+    statuses: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamSettings:
+    """[upstream]."""
+
+    connect_timeout: float
+    response_timeout: float
+    read_timeout: float
+    connections: int
+    queue: int
+    queue_timeout: float
+    idle_connections: int
+    idle_timeout: float
+    ca_file: str
+
+
+@dataclass(frozen=True, slots=True)
+class AuditSettings:
+    """[audit]. C{retention} in days, 0 for ever."""
+
+    database: str
+    batch: int
+    flush_interval: float
+    queue: int
+    retention: int
+
+
+def _origins(text: str) -> tuple[str, ...]:
+    found = words(text)
+    if not found or ("*" in found and len(found) > 1):
+        raise BadValue("*, or origins such as https://app.example, not both")
+    for origin in found:
+        scheme, separator, rest = origin.partition("://")
+        if origin != "*" and (
+            scheme not in ("http", "https")
+            or not separator
+            or not rest
+            or not rest.isascii()
+            or any(c in rest for c in "/?#@*")
+        ):
+            raise BadValue(f"origins such as https://app.example without a path, not {origin}")
+    return found
+
+
+def _statuses(text: str) -> tuple[int, ...]:
+    found = words(text)
+    if any(not word.isdigit() or not 400 <= int(word) <= 599 for word in found):
+        raise BadValue("a list of statuses from 400 to 599")
+    return tuple(int(word) for word in found)
+
+
+def _algorithms(text: str) -> tuple[str, ...]:
+    found = words(text)
+    unknown = [word for word in found if word not in ALGORITHMS]
+    if not found or unknown:
+        raise BadValue("one or more of " + ", ".join(ALGORITHMS))
+    return found
+
+
+def _listen(text: str) -> tuple[str, ...]:
+    return tuple(line.strip() for line in text.splitlines() if line.strip())
+
+
+SECTIONS: dict[str, tuple[str, tuple[Option, ...]]] = {
+    "gateway": ("Where it listens, and the bounds of its clients' connections.", (
+        Option("listen", Type(_listen, "Twisted endpoint strings, one a line"), "tcp:8080",
+               "Where to listen: Twisted endpoint strings, one a line: tcp:PORT[:interface=ADDRESS], "
+               "unix:PATH, systemd:domain=INET:index=0.",
+               "tcp:8443:interface=10.0.0.1"),
+        Option("workers", integer(1, 1024, {"auto": 0}), "1",
+               "Processes; auto: one for each processor. More than 1 is not available yet."),
+        Option("edge", TEXT, "",
+               "What /health calls this place. Default: the host's name.", "fra1"),
+        Option("trusted_proxies", network_list(unix=True), "",
+               "Networks (or unix) of the proxies before the gateway, whose client_address_header "
+               "is believed. Default: nobody, so a client is whoever connects.", "10.0.0.0/8, unix",
+               "Whoever can connect from there can claim any address."),
+        Option("client_address_header", FIELD_NAME, "X-Forwarded-For",
+               "The one field in which trusted proxies name the client: X-Forwarded-For, Forwarded, "
+               "or one with a single address in it. Others of the kind are dropped.",
+               "CF-Connecting-IP"),
+        Option("max_connections", integer(1, 10_000_000), "20000",
+               "Open connections of clients; when reached, no more are accepted until one ends."),
+        Option("max_connections_per_ip", integer(0, 10_000_000), "0",
+               "The same for one address; its further connections are closed. 0: no limit. "
+               "Behind a proxy all clients have its address.", "200"),
+        Option("max_request_line", size(256, 1 << 20), "8KiB", "414 beyond.", "16KiB"),
+        Option("max_head", size(1024, 1 << 20), "32KiB", "431 beyond, as for max_fields.", "64KiB"),
+        Option("max_fields", integer(1, 10_000), "100", "Header fields of a request; 431 beyond.",
+               "200"),
+        Option("header_timeout", duration(0.1, _DAY), "10s",
+               "For the head of a request, from its first byte (or the connection's begin); 408."),
+        Option("body_timeout", duration(0.1, _DAY), "60s",
+               "For a body that makes no progress; 408."),
+        Option("send_timeout", duration(0.1, _DAY), "60s",
+               "For a client that takes nothing of its answer; the connection is cut."),
+        Option("idle_timeout", duration(0.1, _DAY), "75s",
+               "For a connection between two requests; closed."),
+        Option("shutdown_grace", duration(0, _DAY), "30s",
+               "What is in flight at SIGTERM may take so long; then it is cut."),
+    )),
+    "jwt": ("Who may come in: tokens, and the key they are verified with.", (
+        Option("algorithms", Type(_algorithms, "algorithms"), "HS256",
+               "What a token may be signed with; one key, one family: HS*, RS* and PS*, ES*, EdDSA. "
+               "A token's own header never chooses.", "RS256", per_route=False),
+        Option("secret", TEXT, "",
+               "For HS*: at least 32 bytes (HS384 48, HS512 64) that nobody else knows, best as "
+               "${NAME} from the environment.", "${JWT_SECRET}", per_route=False, secret=True),
+        Option("secret_file", TEXT, "",
+               "A file with the secret instead; one final newline does not count.",
+               "/etc/gateway/jwt.secret", per_route=False),
+        Option("public_key_file", TEXT, "",
+               "For RS*, PS*, ES*, EdDSA: the public key in PEM.", "issuer.pem", per_route=False),
+        Option("issuer", TEXT, "", "What iss must be, exactly. Default: not looked at.",
+               "https://login.example"),
+        Option("audience", TEXT, "",
+               "What aud must be, or contain, exactly. Default: not looked at.", "orders-api"),
+        Option("leeway", duration(0, 3600), "0s",
+               "By how much the issuer's clock may differ, for exp and nbf.", "5s"),
+        Option("require_exp", YES_NO, "yes", "Whether a token without exp is refused.", "no",
+               "A token without exp is good for ever."),
+        Option("role_claim", TEXT, "role",
+               "The claim that becomes X-User-Role; a dot reaches into objects.",
+               "realm_access.role"),
+        Option("default_role", TEXT, "user", "The role of a token without that claim.", "guest"),
+        Option("cache", integer(0, 10_000_000), "100000",
+               "Verified tokens kept, so that their signature need not be checked again; exp and "
+               "nbf always are. Tokens over 4 KiB are not kept.", per_route=False),
+        Option("cache_size", size(0, 1 << 34), "64MiB", "What they may take of memory.",
+               per_route=False),
+    )),
+    "ratelimit": ("How much a user may ask for.", (
+        Option("limit", integer(1, 1_000_000_000), "100", "Requests in a window.", "1000"),
+        Option("window", duration(1, 30 * _DAY), "60s", "The window.", "1h"),
+        Option("algorithm", choice("sliding-window", "fixed-window", "gcra"), "sliding-window",
+               "sliding-window: no span of window seconds, wherever it begins, lets more than limit "
+               "pass. fixed-window: limit in each window of the clock, so up to twice that across a "
+               "boundary. gcra: one every window/limit, burst at once: at most burst + "
+               "span*limit/window in any span."),
+        Option("burst", integer(1, 1_000_000_000), "10", "gcra only: how many at once."),
+        Option("key", TEXT, "sub",
+               "Whose requests are counted together: a claim of the token, or ip (IPv6 by /64). A "
+               "token without that claim is refused.", "tenant"),
+        Option("keys", integer(1, 100_000_000), "1000000",
+               "Counters kept in memory, about 250 bytes each. When full, a new key is refused and "
+               "counted; no live one is forgotten.", per_route=False),
+        Option("store", TEXT, "auto",
+               "Where counters live: auto or memory. redis://, rediss:// and unix:// are not "
+               "available yet.", "memory", per_route=False),
+        Option("on_store_failure", choice("local", "open", "closed"), "local",
+               "When the store can't be asked: local counts here, open lets pass, closed refuses "
+               "with 503. Memory never fails."),
+    )),
+    "ip": ("From where.", (
+        Option("allow", network_list(), "", "Networks that may come in. Default: everyone.",
+               "10.0.0.0/8, 2001:db8::/32"),
+        Option("deny", network_list(), "", "Networks that may not, whatever allow says.",
+               "10.66.0.0/16"),
+    )),
+    "cors": ("What browsers are told.", (
+        Option("enabled", YES_NO, "yes",
+               "Whether OPTIONS is answered here, without a token; else it is a request like any "
+               "other."),
+        Option("allow_origin", Type(_origins, "origins"), "*",
+               "*, or the origins whose scripts may read answers; the matching one is echoed.",
+               "https://app.example, https://admin.example"),
+        Option("allow_methods", TOKENS, "GET, POST, PUT, DELETE, OPTIONS", "Told to preflights."),
+        Option("allow_headers", TOKENS, "Authorization, Content-Type", "Told to preflights."),
+        Option("expose_headers", TOKENS,
+               "X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset, X-Request-ID",
+               "Fields of answers that scripts may read."),
+        Option("max_age", integer(0, 31_536_000), "86400",
+               "Seconds a browser may remember a preflight."),
+    )),
+    "body": ("How large a request's body may be.", (
+        Option("max_size", size(0, 1 << 50), "10MiB", "413 beyond, also for chunked bodies.",
+               "100MiB"),
+    )),
+    "breaker": ("When an upstream that fails is left alone.", (
+        Option("failures", integer(1, 1_000_000), "5",
+               "Consecutive ones that open its circuit: refused or broken connections, time-outs, "
+               "and the statuses below."),
+        Option("reset_after", duration(0.1, _DAY), "30s",
+               "How long it stays open (503); then one request is let through on trial."),
+        Option("statuses", Type(_statuses, "a list of statuses"), "502, 503, 504",
+               "Answers that count as failures. 500 is not among them: one user's crashing request "
+               "must not close a service for all."),
+    )),
+    "upstream": ("Connections to the services behind.", (
+        Option("connect_timeout", duration(0.05, 600), "5s", "For a new connection; 504."),
+        Option("response_timeout", duration(0.05, _DAY), "60s",
+               "From the request's last byte to the head of the answer; 504."),
+        Option("read_timeout", duration(0.05, _DAY), "60s",
+               "Between the answer's bytes; the client's connection is cut."),
+        Option("connections", integer(1, 1_000_000), "256", "To one target; more requests wait,"),
+        Option("queue", integer(0, 10_000_000), "1024", "so many of them at most,"),
+        Option("queue_timeout", duration(0.05, 600), "5s", "for so long; then 503."),
+        Option("idle_connections", integer(0, 1_000_000), "64", "Kept open between requests."),
+        Option("idle_timeout", duration(0.1, _DAY), "60s",
+               "For how long. Less than the upstream's own keep-alive time-out is best."),
+        Option("ca_file", TEXT, "",
+               "Certificates (PEM) that sign https upstreams'. Default: the system's.", "ca.pem"),
+    )),
+    "audit": ("What is remembered.", (
+        Option("database", TEXT, "audit.sqlite3",
+               "A SQLite file; relative to $STATE_DIRECTORY (systemd sets it) or the working "
+               "directory.", "/var/lib/gateway/audit.sqlite3", per_route=False),
+        Option("batch", integer(1, 2000), "500", "Rows in one INSERT.", per_route=False),
+        Option("flush_interval", duration(0.01, 60), "250ms",
+               "How often rows are written; kill -9 loses at most one of these and one batch.",
+               per_route=False),
+        Option("queue", integer(1, 100_000_000), "100000",
+               "Rows held while the disk is slow. Beyond half of it refused strangers are counted "
+               "instead of rowed; beyond it rows are counted as lost.", per_route=False),
+        Option("retention", integer(0, 36_500), "0", "Days rows are kept; 0: for ever.", "400",
+               per_route=False),
+    )),
+}  # fmt: skip
+
+#: Sections of which a route may override options.
+OVERRIDABLE = ("jwt", "ratelimit", "ip", "cors", "body", "breaker", "upstream")
+
+__all__ = ["ALGORITHMS", "LIST", "OVERRIDABLE", "SECTIONS", "Secret"]

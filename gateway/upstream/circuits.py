@@ -1,0 +1,116 @@
+# -*- test-case-name: tests.upstream.test_circuits -*-
+"""
+Lets requests through to an upstream address while it works; refuses with 503 once it
+has failed several times in a row, until one trial has succeeded.
+
+Sans-IO: time is an argument, monotonic seconds. A permit is the generation of the
+circuit that gave it: a result that arrives late, from a generation that has passed,
+says nothing about the present and is ignored.
+"""
+
+from __future__ import annotations
+
+from math import ceil
+
+from gateway.verdicts import Reason, Refused
+
+
+class Circuit:
+    """
+    One address's circuit: closed, open, or half-open with one trial.
+
+    @ivar failures: consecutive ones that open it.
+    @ivar reset_after: seconds it stays open before a trial.
+    @ivar opened: how often it has opened.
+    """
+
+    __slots__ = (
+        "_counted", "_generation", "_open_until", "_trial", "failures", "opened", "reset_after",
+    )  # fmt: skip
+
+    def __init__(self, failures: int, reset_after: float) -> None:
+        self.failures = failures
+        self.reset_after = reset_after
+        self.opened = 0
+        self._counted = 0
+        self._generation = 0
+        self._open_until: float | None = None
+        self._trial = False
+
+    def admit(self, now: float) -> int | Refused:
+        """A permit, to be given back with the result once; or the refusal."""
+        if self._open_until is None:
+            return self._generation
+        if now < self._open_until:
+            return Refused(Reason.CIRCUIT, max(1, ceil(self._open_until - now)))
+        if self._trial:
+            return Refused(Reason.CIRCUIT, 1)
+        self._trial = True
+        self._generation += 1
+        return self._generation
+
+    def succeeded(self, permit: int) -> None:
+        """The upstream answered: the circuit is closed, failures are forgotten."""
+        if permit != self._generation:
+            return
+        if self._open_until is None:
+            self._counted = 0
+        elif self._trial:
+            self._open_until = None
+            self._trial = False
+            self._counted = 0
+
+    def failed(self, permit: int, now: float) -> None:
+        """The upstream refused, broke off, timed out, or answered one of the statuses."""
+        if permit != self._generation:
+            return
+        if self._open_until is None:
+            self._counted += 1
+            if self._counted >= self.failures:
+                self._open(now)
+        elif self._trial:
+            self._open(now)
+
+    def undecided(self, permit: int) -> None:
+        """Nobody knows: the client left, or we refused. A trial's place is free again."""
+        if permit == self._generation and self._trial:
+            self._trial = False
+            self._generation += 1
+
+    def state(self, now: float) -> str:
+        """C{closed}, C{open} or C{half-open}, for people."""
+        if self._open_until is None:
+            return "closed"
+        return "open" if now < self._open_until else "half-open"
+
+    def _open(self, now: float) -> None:
+        self._open_until = now + self.reset_after
+        self._trial = False
+        self._counted = 0
+        self._generation += 1
+        self.opened += 1
+
+
+class Circuits:
+    """
+    The circuits of all addresses; targets with one address share theirs.
+
+    Where routes to one address differ, the stricter word holds: the fewest failures, the
+    longest rest.
+    """
+
+    def __init__(self) -> None:
+        self._circuits: dict[tuple[str, int], Circuit] = {}
+
+    def of(self, address: tuple[str, int], failures: int, reset_after: float) -> Circuit:
+        """The circuit of (host, port)."""
+        circuit = self._circuits.get(address)
+        if circuit is None:
+            circuit = self._circuits[address] = Circuit(failures, reset_after)
+        circuit.failures = min(circuit.failures, failures)
+        circuit.reset_after = max(circuit.reset_after, reset_after)
+        return circuit
+
+    def states(self, now: float) -> dict[tuple[str, int], str]:
+        """Every address's state."""
+        return {address: circuit.state(now) for address, circuit in self._circuits.items()}
