@@ -98,7 +98,8 @@ class Channel(Protocol):
         (RFC 9112 section 9.6); a request broken off in the middle is gone.
         """
         self._half_closed = True
-        if self._state is DRAIN:
+        if self._state is DRAIN or self._state is IDLE:
+            self._state = CLOSED
             self.transport.loseConnection()
         elif self._request is None or self._body is not None:
             self.abort()

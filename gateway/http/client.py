@@ -269,13 +269,10 @@ class UpstreamConnection(Protocol):
                 data = data[: self._left]
             self._left -= len(data)
             if self._left == 0:
-                if extra > 0:
-                    self._asker = None
-                    self.close()
-                else:
-                    self._end()
+                # The data first: while it is written, the client may still pause us.
                 asker.data(data)
-                asker.ended([])
+                if self._asker is asker:
+                    self._over(asker, extra > 0, [])
                 return
         asker.data(data)
 
@@ -288,12 +285,16 @@ class UpstreamConnection(Protocol):
         if data:
             asker.data(data)
         if chunked.finished and self._asker is asker:
-            if chunked.rest:
-                self._asker = None
-                self.close()
-            else:
-                self._end()
-            asker.ended(chunked.trailers)
+            self._over(asker, bool(chunked.rest), chunked.trailers)
+
+    def _over(self, asker: Asker, extra: bool, trailers: list[bytes]) -> None:
+        """The body is complete; what follows it nobody asked for."""
+        if extra:
+            self._asker = None
+            self.close()
+        else:
+            self._end()
+        asker.ended(trailers)
 
     def _end(self) -> None:
         """The answer is complete: back to the pool, if all is clean."""
