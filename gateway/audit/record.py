@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from datetime import datetime, timezone
+from functools import lru_cache
 
 from zope.interface import Interface
 
@@ -60,8 +61,13 @@ def _name(name: str) -> str:
 
 def iso(moment: float) -> str:
     """ISO 8601 in UTC with milliseconds: C{2026-01-02T03:04:05.678Z}, as JavaScript's."""
-    whole = datetime.fromtimestamp(moment, timezone.utc)
-    return whole.strftime("%Y-%m-%dT%H:%M:%S.") + f"{whole.microsecond // 1000:03}Z"
+    milliseconds = int(moment * 1000)
+    return f"{_second(milliseconds // 1000)}.{milliseconds % 1000:03}Z"
+
+
+@lru_cache(maxsize=16)
+def _second(moment: int) -> str:
+    return datetime.fromtimestamp(moment, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def values(row: Row) -> tuple[str | int, ...]:

@@ -44,11 +44,12 @@ _OURS = (
     ("bytes_out", "INTEGER NOT NULL DEFAULT 0"),
 )
 
-# Time answers "what happened last night", user (and time) "what did she do". Each costs
-# some of every insert; a third one would cost more than it finds.
+# Time answers "what happened last night", user "what did she do" (in the order of the ids,
+# which is time's). Each costs some of every insert, that of users most: they come in no
+# order. With the time in it as well it would cost a quarter of the whole insert more.
 _INDEXES = """
 CREATE INDEX IF NOT EXISTS audit_logs_time ON audit_logs (timestamp);
-CREATE INDEX IF NOT EXISTS audit_logs_user ON audit_logs (user_id, timestamp)
+CREATE INDEX IF NOT EXISTS audit_logs_user ON audit_logs (user_id)
 """
 
 
@@ -86,6 +87,10 @@ def _prepare(connection: sqlite3.Connection, path: str) -> None:
     # With WAL this loses no committed row when the process dies, and at most the last
     # commits when the power fails.
     connection.execute("PRAGMA synchronous = NORMAL")
+    # Pages that many users' rows touch again and again are written to the database once in
+    # 32 MiB of log instead of once in 4.
+    connection.execute("PRAGMA wal_autocheckpoint = 8000")
+    connection.execute("PRAGMA cache_size = -16384")
     connection.execute("BEGIN IMMEDIATE")
     try:
         for statement in _TABLES.split(";"):

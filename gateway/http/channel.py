@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import socket
 import struct
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
@@ -23,6 +24,7 @@ from gateway.http.body import HOLD, Body
 from gateway.http.faults import HeadFault
 from gateway.http.request import Request
 from gateway.http.sweep import NEVER
+from gateway.http.wire import writer_of
 
 if TYPE_CHECKING:
     from gateway.http.site import Site
@@ -43,9 +45,11 @@ class Channel(Protocol):
 
     @ivar deadline: when L{expire} is due, in the sweep's seconds.
     @ivar peer: the peer's address as text, or C{None} for a UNIX socket.
+    @ivar write: sends bytes, at once where that is possible.
     """
 
     transport: Any
+    write: Callable[[bytes], object]
 
     def __init__(self, site: Site) -> None:
         self.site = site
@@ -74,6 +78,7 @@ class Channel(Protocol):
         no_delay = getattr(self.transport, "setTcpNoDelay", None)
         if no_delay is not None and self.peer is not None:
             no_delay(True)
+        self.write = writer_of(self.transport)
         self.deadline = self.site.sweep.after(self.site.limits.header_timeout)
         self.site.opened(self)
 
@@ -261,7 +266,7 @@ class Channel(Protocol):
         """Answer a request that cannot be understood, and close."""
         self._request = None
         self._state = ANSWER
-        self.transport.write(self.site.fault(status))
+        self.write(self.site.fault(status))
         self._close(unread=True)
 
     def _close(self, unread: bool) -> None:
@@ -307,7 +312,7 @@ class Channel(Protocol):
 
     def send_continue(self) -> None:
         """Tell a client that waits for it to send its body (RFC 9110 section 10.1.1)."""
-        self.transport.write(CONTINUE)
+        self.write(CONTINUE)
 
     # -- flow, both ways
 
@@ -414,7 +419,7 @@ class Channel(Protocol):
         self._probes += 1
         self._rearm()
         if request is not None and not request.started and request.head.http11:
-            self.transport.write(CONTINUE)
+            self.write(CONTINUE)
 
 
 def bytes_acked(transport: Any) -> int:

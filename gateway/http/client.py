@@ -10,6 +10,7 @@ differently end the connection before another request is on it.
 from __future__ import annotations
 
 import select
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol as Typing
 
 from twisted.internet.error import ConnectionDone
@@ -21,6 +22,7 @@ from zope.interface import implementer
 from gateway.http.chunks import Chunked
 from gateway.http.heads import HeadFault, ResponseHead
 from gateway.http.sweep import NEVER
+from gateway.http.wire import writer_of
 
 if TYPE_CHECKING:
     from gateway.http.pool import Pool
@@ -74,6 +76,7 @@ class UpstreamConnection(Protocol):
     """
 
     transport: Any
+    _write: Callable[[bytes], object]
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
@@ -104,7 +107,7 @@ class UpstreamConnection(Protocol):
         self._asker = asker
         self._is_head = method == b"HEAD"
         self._sent = sent
-        self.transport.write(head)
+        self._write(head)
         if sent:
             self.deadline = self._pool.sweep.after(self._pool.limits.response_timeout)
         else:
@@ -115,7 +118,7 @@ class UpstreamConnection(Protocol):
     def send(self, data: bytes) -> None:
         """More of the request's body, framed."""
         if not self._sent:
-            self.transport.write(data)
+            self._write(data)
 
     def sent(self) -> None:
         """The request's body is complete."""
@@ -178,6 +181,7 @@ class UpstreamConnection(Protocol):
         no_delay = getattr(self.transport, "setTcpNoDelay", None)
         if no_delay is not None:
             no_delay(True)
+        self._write = writer_of(self.transport)
         self._pool.sweep.watch(self)
 
     def dataReceived(self, data: bytes) -> None:

@@ -149,13 +149,13 @@ class Request(StockFace):
         if data and not self._mute:
             self.bytes_out = len(data)
             parts.append(encode_chunk(data) if self._chunking else data)
-        self.channel.transport.write(b"".join(parts))
+        self.channel.write(b"".join(parts))
 
     def interim(self, status: int, phrase: bytes, lines: bytes) -> None:
         """Pass an informational (1xx) answer on, to clients that understand it."""
         if not self.started and not self._done and self.head.http11:
             head = b"HTTP/1.1 %d %s\r\n%s\r\n" % (status, phrase, lines)
-            self.channel.transport.write(head)
+            self.channel.write(head)
 
     def write(self, data: bytes) -> None:
         """Some more of the body. Writes the stock face's head first if need be."""
@@ -165,7 +165,7 @@ class Request(StockFace):
             self.begin_stock(data)
         elif data and not self._mute:
             self.bytes_out += len(data)
-            self.channel.transport.write(encode_chunk(data) if self._chunking else data)
+            self.channel.write(encode_chunk(data) if self._chunking else data)
 
     def finish(self, trailers: bytes = b"") -> None:
         """
@@ -181,7 +181,7 @@ class Request(StockFace):
             return
         if self._chunking:
             last = b"0\r\n%s\r\n" % trailers if trailers else LAST_CHUNK
-            self.channel.transport.write(last)
+            self.channel.write(last)
         self._end("")
         self.channel.finished(self)
 

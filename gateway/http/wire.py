@@ -1,0 +1,42 @@
+# -*- test-case-name: tests.http.test_wire -*-
+"""
+Writes at once instead of waiting for the reactor to say "writable"; lets the transport
+do the rest when the socket does not take all.
+
+Twisted's own transports put what is written aside until the next turn: an event and two
+changes of the poll set more for each write. Measured over a whole request that is a third
+of the cost. Only its plain TCP and UNIX transports are known well enough; any other one
+(TLS, uvloop's, a test's) gets its own C{write}.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.tcp import Connection
+
+
+def writer_of(transport: Any) -> Callable[[bytes], object]:
+    """What to call instead of C{transport.write}."""
+    if not isinstance(transport, Connection) or getattr(transport, "TLS", False):
+        write: Callable[[bytes], object] = transport.write
+        return write
+
+    def write_now(data: bytes) -> None:
+        # What is buffered goes first; so does the transport's opinion of itself.
+        if (
+            transport._tempDataBuffer
+            or transport.dataBuffer
+            or transport.disconnecting
+            or not transport.connected
+        ):
+            transport.write(data)
+            return
+        sent = transport.writeSomeData(data)
+        if sent == len(data):
+            return
+        # A fraction was taken, or the connection is broken, which the reactor will find.
+        transport.write(data[sent:] if isinstance(sent, int) and sent > 0 else data)
+
+    return write_now
