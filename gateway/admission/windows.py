@@ -95,7 +95,7 @@ class SlidingWindow:
         return now // self.part > state[1] + PARTS
 
     def _passed(self, remaining: int, latest: int) -> Count:
-        return Count(True, self.limit, remaining, _up((latest + PARTS + 1) * self.part))
+        return Count(True, self.limit, remaining, -(-(latest + PARTS + 1) * self.part // _SECOND))
 
     def _move(self, state: list[int], index: int) -> None:
         """Enter a new sub-window: the latest joins the earlier ones, the too old leave."""

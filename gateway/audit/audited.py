@@ -17,7 +17,7 @@ from twisted.web.resource import IResource
 
 from gateway.answers import FAULTS
 from gateway.audit.record import IAuditLog
-from gateway.exchange import Exchange, exchange_of, request_id
+from gateway.exchange import Exchange, face_of, request_id
 from gateway.shell import Shell
 
 #: What the audit calls the status of an answer that never began (as nginx does).
@@ -46,10 +46,11 @@ class Audited(Shell):
 
     def render(self, request: Any) -> int | bytes:
         """Begin the exchange; write its row at the end."""
-        face, exchange = exchange_of(request)
+        face = face_of(request)
+        face.exchange = exchange = Exchange()
         exchange.request_id = identifier = request_id()
-        exchange.started = started = self._clock()
         clock = self._clock
+        exchange.started = started = clock()
         face.add_lines(b"X-Request-ID: %s\r\n" % identifier)
         face.stamp = lambda: b"X-Response-Time: %dms\r\n" % ((clock() - started) * 1000)
         face.on_end = self._ended

@@ -18,16 +18,14 @@ from zope.interface import implementer
 
 from gateway.http.heads import RequestHead, RequestHeads
 from gateway.http.interfaces import IBodyTaker, IStreamedBody
-from gateway.http.request import UNKNOWN, Request
+from gateway.http.request import UNKNOWN
 
 _NAME = "_gateway_face"
 
 
-def face_of(request: Any, heads: RequestHeads) -> Any:
-    """The L{Request} itself, or the L{StockRequestFace} of a stock one."""
-    if type(request) is Request:
-        return request
-    face = getattr(request, _NAME, None)
+def stock_face(request: Any, heads: RequestHeads) -> StockRequestFace:
+    """The L{StockRequestFace} of a stock request, always the same one."""
+    face: StockRequestFace | None = getattr(request, _NAME, None)
     if face is None:
         face = StockRequestFace(request, heads)
         setattr(request, _NAME, face)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from gateway.http.faults import HeadFault
 from gateway.http.grammar import (
     AUTHORITY,
+    COMMON_LINE,
     FIELD,
     LENGTH,
     ONE_CODING,
@@ -30,8 +31,8 @@ __all__ = ["FieldRules", "HeadFault", "RequestHead", "RequestHeads", "ResponseHe
 # What a field line is. Kinds up to _NOTED need no look at the head as a whole.
 (
     _PLAIN, _DROPPED, _NOTED, _WITHHELD, _HOST, _LENGTH, _CODING, _CONNECTION, _EXPECT,
-    _AUTHORIZATION,
-) = range(10)  # fmt: skip
+    _AUTHORIZATION, _KEEP_ALIVE,
+) = range(11)  # fmt: skip
 
 _KINDS = {
     b"host": _HOST,
@@ -59,6 +60,10 @@ _MAX_KEPT = 1024
 
 CHUNKED = -1
 UNTIL_CLOSE = -2
+
+#: Bytes of a value that need no second look, and those it may not begin or end with.
+_VISIBLE = bytes(range(0x21, 0x7F)) + b" \t"
+_BLANK = (b"", b" ", b"\t")
 
 _FOLD = bytes.maketrans(b"_.", b"--")
 
@@ -103,6 +108,15 @@ class _Lines:
 
     def learn(self, line: bytes, status: int) -> _Line:
         """Parse a line that is not among the young ones."""
+        if (
+            line.startswith(b"Authorization: ")
+            and not line.translate(None, _VISIBLE)
+            and line[15:16] not in _BLANK
+            and line[-1:] not in _BLANK
+            and b"authorization" in self._kinds
+        ):
+            # New with each user, so never in the memo; the grammar in one pass.
+            return _AUTHORIZATION, b"authorization", line[15:], b""
         known = self.memo.recall(line)
         if known is not None:
             return known
@@ -116,6 +130,12 @@ class _Lines:
             kind = self._rules.kind(lower)
         elif kind == _DROPPED and lower in self._rules.withhold:
             kind = _WITHHELD
+        if kind == _HOST and AUTHORITY.fullmatch(value) is None:
+            raise HeadFault(status, "Host")
+        if kind == _LENGTH and LENGTH.fullmatch(value) is None:
+            raise HeadFault(status, "Content-Length")
+        if kind == _CONNECTION and value.lower() == b"keep-alive":
+            kind = _KEEP_ALIVE
         forward = b"%s: %s\r\n" % (name, value) if kind in (_PLAIN, _NOTED) else b""
         known = (kind, lower, value, forward)
         if len(line) <= _MAX_KEPT and lower not in _SECRET:
@@ -188,79 +208,90 @@ class RequestHeads:
         first = lines.pop(0)
         if not first and lines:  # RFC 9112 section 2.2: one empty line is skipped
             first = lines.pop(0)
-        if len(first) > self._max_line:
-            raise HeadFault(414, "request line")
-        match = REQUEST_LINE.fullmatch(first)
-        if match is None:
-            raise HeadFault(400, "request line")
+        parsed = RequestHead()
+        match = COMMON_LINE.fullmatch(first)
+        if match is not None and len(first) <= self._max_line and match[1] != b"CONNECT":
+            parsed.method, parsed.target, minor = match.groups()
+            absolute = b""
+        else:
+            parsed.method, absolute, minor = self._uncommon(first)
         if len(lines) > self._max_fields:
             raise HeadFault(431, "fields")
-        parsed = RequestHead()
-        parsed.method, target, major, minor = match.groups()
+        parsed.http11 = minor == b"1"
         parsed.lines = lines
         forward: list[bytes] = []
-        noted: list[tuple[bytes, bytes]] = []
-        special: list[_Line] = []
+        parsed.noted = noted = []
+        host = b""
+        authorization: tuple[bytes, ...] = ()
+        special: list[_Line] | None = None
         young = self._lines.memo.young
         for line in lines:
             known = young.get(line) or self._lines.learn(line, 400)
             kind = known[0]
             if kind == _PLAIN:
                 forward.append(known[3])
+            elif kind == _HOST:
+                if host:
+                    raise HeadFault(400, "Host repeated")
+                host = known[2]
+            elif kind == _AUTHORIZATION:
+                authorization += (known[2],)
             elif kind > _WITHHELD:
+                if special is None:
+                    special = []
                 special.append(known)
             elif kind != _DROPPED:
                 noted.append((known[1], known[2]))
                 if kind == _NOTED:
                     forward.append(known[3])
+        if not host and parsed.http11:
+            raise HeadFault(400, "no Host")
+        parsed.host = host
+        parsed.authorization = authorization
+        parsed.expect_continue = False
+        parsed.keep_alive = parsed.http11
+        parsed.length = 0
+        if special is not None:
+            self._special(parsed, special, forward)
+        parsed.block = b"".join(forward)
+        if absolute:
+            parsed.target = _target(parsed.method, absolute, host)
+        return parsed
+
+    def _uncommon(self, first: bytes) -> tuple[bytes, bytes, bytes]:
+        """Any other request line: what is wrong with it, or method, target and minor version."""
+        if len(first) > self._max_line:
+            raise HeadFault(414, "request line")
+        match = REQUEST_LINE.fullmatch(first)
+        if match is None:
+            raise HeadFault(400, "request line")
+        method, target, major, minor = match.groups()
         if major != b"1" or minor not in (b"0", b"1"):
             raise HeadFault(505, "version")
-        parsed.http11 = minor == b"1"
-        parsed.noted = noted
-        self._special(parsed, special, forward)
-        parsed.block = b"".join(forward)
-        parsed.target = _target(parsed.method, target, parsed.host)
-        return parsed
+        return method, target, minor
 
     def _special(self, parsed: RequestHead, special: list[_Line], forward: list[bytes]) -> None:
         """The fields that say something about the message itself."""
-        host: bytes | None = None
         length: bytes | None = None
         coding: bytes | None = None
-        connection: list[bytes] | None = None
-        authorization: tuple[bytes, ...] = ()
-        parsed.expect_continue = False
+        connection: list[bytes] = []
         for kind, _name, value, _forward in special:
-            if kind == _HOST:
-                if host is not None:
-                    raise HeadFault(400, "Host repeated")
-                host = value
-            elif kind == _AUTHORIZATION:
-                authorization += (value,)
-            elif kind == _CONNECTION:
-                connection = (connection or []) + _tokens(value, 400)
-            elif kind == _LENGTH:
-                if length is not None or LENGTH.fullmatch(value) is None:
-                    raise HeadFault(400, "Content-Length")
+            if kind == _LENGTH:
+                if length is not None:
+                    raise HeadFault(400, "Content-Length repeated")
                 length = value
             elif kind == _CODING:
                 if coding is not None:
                     raise HeadFault(400, "Transfer-Encoding repeated")
                 coding = value
+            elif kind in (_CONNECTION, _KEEP_ALIVE):
+                connection += _tokens(value, 400)
             elif kind == _EXPECT:
                 if value.lower() != b"100-continue":
                     raise HeadFault(400, "Expect")
                 parsed.expect_continue = parsed.http11
-        if host is None:
-            if parsed.http11:
-                raise HeadFault(400, "no Host")
-        elif AUTHORITY.fullmatch(host) is None:
-            raise HeadFault(400, "Host")
-        parsed.host = host or b""
-        parsed.authorization = authorization
         parsed.length = _request_length(length, coding, parsed.http11)
-        parsed.keep_alive = parsed.http11
-        if connection is not None:
+        if connection:
             parsed.keep_alive = b"close" not in connection and (
                 parsed.http11 or b"keep-alive" in connection
             )
@@ -364,6 +395,17 @@ class ResponseHeads:
         }
         self._lines = _Lines(rules, memo_bytes, kinds)
         self._max_fields = max_fields
+        self._status: dict[bytes, tuple[bool, int, bytes]] = {}
+
+    def _status_line(self, line: bytes) -> tuple[bool, int, bytes]:
+        """Parse it, and remember it: there are only so many."""
+        match = STATUS_LINE.fullmatch(line)
+        if match is None:
+            raise HeadFault(502, "status line")
+        known = match[1] == b"1", int(match[2]), match[3]
+        if len(self._status) < 256 and len(line) < 64:
+            self._status[line] = known
+        return known
 
     def parse(self, head: bytes) -> ResponseHead:
         """
@@ -372,19 +414,19 @@ class ResponseHeads:
         @raise HeadFault: (502) when it is not one unambiguous answer.
         """
         lines = head.split(b"\r\n")
-        match = STATUS_LINE.fullmatch(lines.pop(0))
-        if match is None or len(lines) > self._max_fields:
-            raise HeadFault(502, "status line")
+        first = lines.pop(0)
+        known = self._status.get(first) or self._status_line(first)
+        if len(lines) > self._max_fields:
+            raise HeadFault(502, "fields")
         parsed = ResponseHead()
-        minor, status, parsed.reason = match.groups()
-        parsed.status = int(status)
-        parsed.http11 = minor == b"1"
+        parsed.http11, parsed.status, parsed.reason = known
         parsed.lines = lines
         parsed.noted = noted = []
         forward: list[bytes] = []
         length: bytes | None = None
         coding: bytes | None = None
         connection: list[bytes] | None = None
+        persistent = parsed.http11
         young = self._lines.memo.young
         for line in lines:
             kind, name, value, out = young.get(line) or self._lines.learn(line, 502)
@@ -395,8 +437,8 @@ class ResponseHeads:
                 if kind == _NOTED:
                     forward.append(out)
             elif kind == _LENGTH:
-                if length is not None or LENGTH.fullmatch(value) is None:
-                    raise HeadFault(502, "Content-Length")
+                if length is not None:
+                    raise HeadFault(502, "Content-Length repeated")
                 length = value
             elif kind == _CODING:
                 if coding is not None or value.lower() != b"chunked":
@@ -404,16 +446,18 @@ class ResponseHeads:
                 coding = value
             elif kind == _CONNECTION:
                 connection = (connection or []) + _tokens(value, 502)
+            elif kind == _KEEP_ALIVE:
+                persistent = True
         if coding is not None:
             if length is not None or not parsed.http11:
                 raise HeadFault(502, "Transfer-Encoding")
             parsed.length = CHUNKED
         else:
             parsed.length = int(length) if length is not None else UNTIL_CLOSE
-        parsed.keep_alive = parsed.http11
+        parsed.keep_alive = persistent
         if connection is not None:
             parsed.keep_alive = b"close" not in connection and (
-                parsed.http11 or b"keep-alive" in connection
+                persistent or b"keep-alive" in connection
             )
             _take_named(forward, connection)
         parsed.block = b"".join(forward)
