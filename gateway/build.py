@@ -12,9 +12,9 @@ from typing import Any
 
 from gateway.admission.addresses import AddressRules
 from gateway.admission.identity import IdentityRules
-from gateway.keys import VerificationKey, hmac_key, public_key
 from gateway.admission.origins import CorsRules
 from gateway.admission.windows import FixedWindow, Gcra, SlidingWindow
+from gateway.keys import VerificationKey, hmac_key, public_key
 from gateway.routing.policy import Policy
 from gateway.routing.table import RouteTable
 from gateway.settings import (

@@ -28,6 +28,6 @@ class Shell:
         """A leaf has no children."""
         raise LookupError("a stage is a leaf: it has no children")
 
-    def render(self, request: Any) -> int | bytes:
+    def render(self, request: Any) -> Any:
         """Hand on, or answer."""
         raise NotImplementedError

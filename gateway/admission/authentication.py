@@ -37,7 +37,7 @@ class Authenticated(Shell):
         self._terms = terms
         self._now = now
 
-    def render(self, request: Any) -> int | bytes:
+    def render(self, request: Any) -> Any:
         """Ask the verified-token cache, which asks the keys."""
         face, exchange = exchange_of(request)
         raw = bearer(face.head.authorization)

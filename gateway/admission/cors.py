@@ -25,7 +25,7 @@ class CORSAnswered(Shell):
         self._inner = inner
         self._terms = terms
 
-    def render(self, request: Any) -> int | bytes:
+    def render(self, request: Any) -> Any:
         """Mark every answer; give the preflight's at once."""
         face, exchange = exchange_of(request)
         cors = (exchange.terms or self._terms).cors

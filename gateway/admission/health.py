@@ -26,7 +26,7 @@ class HealthAnswered(Shell):
         self._inner = inner
         self._body = json.dumps({"status": "ok", "edge": edge}).encode("utf-8")
 
-    def render(self, request: Any) -> int | bytes:
+    def render(self, request: Any) -> Any:
         """Answer, or hand on."""
         face, exchange = exchange_of(request)
         path = exchange.path or face.head.target.partition(b"?")[0]

@@ -27,7 +27,7 @@ class IPFiltered(Shell):
         self._inner = inner
         self._terms = terms
 
-    def render(self, request: Any) -> int | bytes:
+    def render(self, request: Any) -> Any:
         """Ask the address rules."""
         face, exchange = exchange_of(request)
         rules = (exchange.terms or self._terms).addresses

@@ -3,7 +3,8 @@
 Lets a request through once it is known whose address it comes from; refuses with 400
 what a trusted proxy says in a way that can't be understood.
 
-Runs first of all stages, so that every other one, and the audit, means the same client. An untrusted peer is its own client, whatever its headers say.
+Runs first of all stages, so that every other one, and the audit, means the same client.
+An untrusted peer is its own client, whatever its headers say.
 """
 
 from __future__ import annotations
@@ -33,15 +34,13 @@ class PeerNamed(Shell):
         self._proxies = proxies
         self._header = header.lower().encode("ascii")
 
-    def render(self, request: Any) -> int | bytes:
+    def render(self, request: Any) -> Any:
         """Name the client."""
         face, exchange = exchange_of(request)
         peer = exchange.peer = face.peer
         trusted = exchange.trusted = self._proxies.trusts(peer)
         values = (
-            [value for name, value in face.head.noted if name == self._header]
-            if trusted
-            else _NONE
+            [value for name, value in face.head.noted if name == self._header] if trusted else _NONE
         )
         client = self._proxies.client(peer, values)
         if isinstance(client, Refused):

@@ -166,9 +166,8 @@ def forwarded_lines(
         proto = first if first.lower() in (b"http", b"https") else proto
         named = kept.get(b"x-forwarded-host", host)
         host = named if _HOST.fullmatch(named) is not None else host
-    return (
-        b"X-Forwarded-For: %s\r\nX-Forwarded-Proto: %s\r\n" % (chain, proto)
-        + (b"X-Forwarded-Host: %s\r\n" % host if host else b"")
+    return b"X-Forwarded-For: %s\r\nX-Forwarded-Proto: %s\r\n" % (chain, proto) + (
+        b"X-Forwarded-Host: %s\r\n" % host if host else b""
     )
 
 

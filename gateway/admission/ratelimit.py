@@ -47,7 +47,7 @@ class RateLimited(Shell):
         self._terms = terms
         self._now = now
 
-    def render(self, request: Any) -> int | bytes:
+    def render(self, request: Any) -> Any:
         """Count; a count known now is acted upon now."""
         face, exchange = exchange_of(request)
         terms = exchange.terms or self._terms
@@ -59,7 +59,7 @@ class RateLimited(Shell):
             return self._wait(request, face, exchange, count)
         return self._judge(request, face, exchange, count)
 
-    def _judge(self, request: Any, face: Any, exchange: Exchange, count: Any) -> int | bytes:
+    def _judge(self, request: Any, face: Any, exchange: Exchange, count: Any) -> Any:
         face.add_lines(
             b"X-RateLimit-Limit: %d\r\nX-RateLimit-Remaining: %d\r\nX-RateLimit-Reset: %d\r\n"
             % (count.limit, count.remaining, count.reset_at)

@@ -44,7 +44,7 @@ class Audited(Shell):
         self._clock = clock
         self._now = now
 
-    def render(self, request: Any) -> int | bytes:
+    def render(self, request: Any) -> Any:
         """Begin the exchange; write its row at the end."""
         face = face_of(request)
         face.exchange = exchange = Exchange()

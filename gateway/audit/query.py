@@ -11,7 +11,17 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-_SHOWN = ("timestamp", "user_id", "method", "path", "status", "duration_ms", "ip", "reason", "route")
+_SHOWN = (
+    "timestamp",
+    "user_id",
+    "method",
+    "path",
+    "status",
+    "duration_ms",
+    "ip",
+    "reason",
+    "route",
+)
 
 
 def last_rows(

@@ -10,7 +10,7 @@ thread.
 from __future__ import annotations
 
 import json
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from functools import lru_cache
 
 from zope.interface import Interface
@@ -67,7 +67,7 @@ def iso(moment: float) -> str:
 
 @lru_cache(maxsize=16)
 def _second(moment: int) -> str:
-    return datetime.fromtimestamp(moment, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S")
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def values(row: Row) -> tuple[str | int, ...]:

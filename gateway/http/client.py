@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import select
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol as Typing
+from typing import TYPE_CHECKING, Any
+from typing import Protocol as Typing
 
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IPushProducer
@@ -328,9 +329,7 @@ class UpstreamConnection(Protocol):
         head = self._head
         if head is None:
             asker.failed("broken" if self._buffer or self._interims else "closed")
-        elif (
-            head.length == UNTIL_CLOSE and reason is not None and reason.check(ConnectionDone)
-        ):
+        elif head.length == UNTIL_CLOSE and reason is not None and reason.check(ConnectionDone):
             asker.ended([])
         else:
             asker.failed("broken")

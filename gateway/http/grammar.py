@@ -28,14 +28,10 @@ ORIGIN_FORM = re.compile(
 )
 
 #: Nearly every request line, wholly judged in one go: a target in origin form, 1.0 or 1.1.
-COMMON_LINE = re.compile(
-    rb"(" + TOKEN + rb") (" + ORIGIN_FORM.pattern + rb") HTTP/1\.([01])"
-)
+COMMON_LINE = re.compile(rb"(" + TOKEN + rb") (" + ORIGIN_FORM.pattern + rb") HTTP/1\.([01])")
 
 #: An authority without user information (RFC 9110 section 4.2.4 forbids to take one).
-_HOST = (
-    rb"(?:\[[0-9A-Fa-f:.]{2,45}\]|(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2}){1,255})"
-)
+_HOST = rb"(?:\[[0-9A-Fa-f:.]{2,45}\]|(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2}){1,255})"
 AUTHORITY = re.compile(rb"(" + _HOST + rb")(?::([0-9]{0,5}))?")
 
 #: RFC 9112 section 4. The phrase may be empty, its blank may not be missing.

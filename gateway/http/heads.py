@@ -26,7 +26,14 @@ from gateway.http.grammar import (
 )
 from gateway.http.memo import Memo
 
-__all__ = ["FieldRules", "HeadFault", "RequestHead", "RequestHeads", "ResponseHead", "ResponseHeads"]
+__all__ = [
+    "FieldRules",
+    "HeadFault",
+    "RequestHead",
+    "RequestHeads",
+    "ResponseHead",
+    "ResponseHeads",
+]
 
 # What a field line is. Kinds up to _NOTED need no look at the head as a whole.
 (
@@ -385,9 +392,7 @@ class ResponseHead:
 class ResponseHeads:
     """The parser of answers' heads; every fault is 502."""
 
-    def __init__(
-        self, rules: FieldRules, max_fields: int = 200, memo_bytes: int = 4 << 20
-    ) -> None:
+    def __init__(self, rules: FieldRules, max_fields: int = 200, memo_bytes: int = 4 << 20) -> None:
         kinds = {
             name: kind
             for name, kind in _KINDS.items()
@@ -462,8 +467,6 @@ class ResponseHeads:
             _take_named(forward, connection)
         parsed.block = b"".join(forward)
         return parsed
-
-
 
 
 #: Fields that say how a message is framed, routed or authenticated: never in trailers

@@ -160,7 +160,7 @@ class Pool:
 
     def _connect(self) -> None:
         self._connecting += 1
-        factory = Factory.forProtocol(lambda: UpstreamConnection(self))  # type: ignore[arg-type]
+        factory = Factory.forProtocol(lambda: UpstreamConnection(self))
         factory.noisy = False
         self._endpoint.connect(factory).addCallbacks(self._connected, self._refused)
 

@@ -54,7 +54,7 @@ class Request(StockFace):
     """
 
     __slots__ = (
-        "__dict__", "_chunking", "_declared", "_done", "_mute", "_waiting", "body", "bytes_out",
+        "_chunking", "_declared", "_done", "_mute", "_waiting", "body", "bytes_out",
         "channel", "code", "exchange", "extra", "head", "keep_alive", "method", "on_cut", "on_end",
         "stamp", "started",
     )  # fmt: skip
@@ -84,7 +84,8 @@ class Request(StockFace):
     @property
     def peer(self) -> str | None:
         """The peer's address as text, or C{None} for a UNIX socket."""
-        return self.channel.peer
+        peer: str | None = self.channel.peer
+        return peer
 
     def add_lines(self, lines: bytes) -> None:
         """Header lines for the answer, whoever gives it."""

@@ -70,7 +70,7 @@ class Site(ServerFactory):
         self._resting = False
         self._empty: list[Deferred[None]] = []
 
-    def buildProtocol(self, addr: IAddress) -> Channel | None:
+    def buildProtocol(self, addr: IAddress | None) -> Channel | None:
         """A channel, or C{None}: the connection is closed at once."""
         most = self.limits.max_connections_per_ip
         if most and self._per_peer.get(getattr(addr, "host", None) or "unix", 0) >= most:

@@ -29,12 +29,11 @@ class StockFace:
     @ivar postpath: segments still to be used.
     """
 
-    __slots__ = ()
+    __slots__ = ("__dict__",)
 
     head: Any
     method: bytes
     channel: Any
-    code: int
     begin: Callable[..., None]
 
     _LAZY: dict[str, Callable[[Any], Any]] = {
@@ -88,14 +87,28 @@ class StockFace:
                     return bytes(value)
         return None
 
-    def addCookie(self, k: bytes, v: bytes, **attributes: Any) -> None:
+    def addCookie(
+        self,
+        k: bytes,
+        v: bytes,
+        expires: bytes | None = None,
+        domain: bytes | None = None,
+        path: bytes | None = None,
+        max_age: bytes | None = None,
+        comment: bytes | None = None,
+        secure: bool | None = None,
+    ) -> None:
         """Set a cookie."""
+        named = {
+            b"Expires": expires,
+            b"Domain": domain,
+            b"Path": path,
+            b"Max-Age": max_age,
+            b"Comment": comment,
+        }
         parts = [k + b"=" + v]
-        for name, value in attributes.items():
-            if value is True:
-                parts.append(name.encode("ascii"))
-            elif value not in (None, False):
-                parts.append(name.encode("ascii").replace(b"max_age", b"Max-Age") + b"=" + value)
+        parts += [name + b"=" + value for name, value in named.items() if value is not None]
+        parts += [b"Secure"] if secure else []
         self.responseHeaders.addRawHeader(b"Set-Cookie", b"; ".join(parts))
 
     def setResponseCode(self, code: int, message: bytes | None = None) -> None:
@@ -140,7 +153,8 @@ class StockFace:
     def prePathURL(self) -> bytes:
         """The URL of what L{prepath} names."""
         scheme = b"https://" if self.isSecure() else b"http://"
-        return scheme + self.head.host + b"/" + b"/".join(self.prepath)
+        host: bytes = self.head.host
+        return scheme + host + b"/" + b"/".join(self.prepath)
 
     def URLPath(self) -> Any:
         """The same as an object."""
@@ -158,12 +172,12 @@ class StockFace:
 
     def childLink(self, name: bytes) -> bytes:
         """A relative link to a child of the resource that was asked for."""
-        last = self.uri.partition(b"?")[0].rpartition(b"/")[2]
+        last: bytes = self.uri.partition(b"?")[0].rpartition(b"/")[2]
         return last + b"/" + name if last else name
 
     def sibLink(self, name: bytes) -> bytes:
         """A relative link to a sibling."""
-        return b"../" + name if self.postpath else name
+        return b"../" + name if len(self.postpath) else name
 
     def begin_stock(self, data: bytes, whole: bool = False) -> None:
         """Write the head that was set up through C{setHeader} and its like."""

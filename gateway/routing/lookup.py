@@ -36,7 +36,7 @@ class LookedUp(Shell):
         self._routes = routes
         self._elsewhere = elsewhere
 
-    def render(self, request: Any) -> int | bytes:
+    def render(self, request: Any) -> Any:
         """Judge the path, find its terms."""
         face, exchange = exchange_of(request)
         path, query = split(face.head.target)

@@ -25,7 +25,7 @@ class Permitted(Shell):
         self._inner = inner
         self._terms = terms
 
-    def render(self, request: Any) -> int | bytes:
+    def render(self, request: Any) -> Any:
         """Ask the policy."""
         face, exchange = exchange_of(request)
         policy = (exchange.terms or self._terms).policy

@@ -26,7 +26,7 @@ class Routed(Shell):
     def __init__(self, inner: IResource) -> None:
         self._inner = inner
 
-    def render(self, request: Any) -> int | bytes:
+    def render(self, request: Any) -> Any:
         """Was a route found?"""
         face, exchange = exchange_of(request)
         if exchange.terms is None or not exchange.terms.route:

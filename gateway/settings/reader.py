@@ -8,7 +8,6 @@ Files are read here and nowhere else: the INI file itself, secrets and keys.
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +16,14 @@ from typing import Any
 
 from gateway.settings import checks
 from gateway.settings.option import BadValue, Option
-from gateway.settings.route import CLAIM, CLAIM_TYPE, ROUTE_OPTIONS, RouteSettings, canonical, loosened
+from gateway.settings.route import (
+    CLAIM,
+    CLAIM_TYPE,
+    ROUTE_OPTIONS,
+    RouteSettings,
+    canonical,
+    loosened,
+)
 from gateway.settings.sections import (
     OVERRIDABLE,
     SECTIONS,
@@ -76,6 +82,7 @@ def read(path: str, environ: Mapping[str, str]) -> Settings:
 
     @raise SettingsError: with every problem in it.
     """
+
     def unreadable(says: str) -> SettingsError:
         return SettingsError(path, [Problem(path, 0, "", "", says)])
 
@@ -130,14 +137,18 @@ class _Reader:
                 self._unknown_section(section)
             elif section.name in common:
                 first = common[section.name].line
-                self.problems.add(section.line, section.name, "", f"repeated; first in line {first}")
+                self.problems.add(
+                    section.line, section.name, "", f"repeated; first in line {first}"
+                )
             else:
                 common[section.name] = section
         return self._settings(common, routes)
 
     def _unknown_section(self, section: Section) -> None:
         known = [*SECTIONS, "route"]
-        hint = nearest(section.name, known) or "; known are " + ", ".join([*SECTIONS, "route /path"])
+        hint = nearest(section.name, known) or "; known are " + ", ".join(
+            [*SECTIONS, "route /path"]
+        )
         self.problems.add(section.line, section.title, "", "unknown section" + hint)
 
     # -- common sections
@@ -179,9 +190,7 @@ class _Reader:
             for option in declared.values()
         }
 
-    def _unknown_option(
-        self, section: Section, given: str, value: Value, known: list[str]
-    ) -> None:
+    def _unknown_option(self, section: Section, given: str, value: Value, known: list[str]) -> None:
         hint = nearest(given, known) or "; known are " + ", ".join(known)
         self.problems.add(value.line, section.title, given, "unknown option" + hint)
 
@@ -266,12 +275,16 @@ class _Reader:
             self.problems.add(value.line, section.title, name,
                               f"[{of}] {option_name} holds for all; a route can't override it")  # fmt: skip
         elif option is None:
-            every = [each.name for each in ROUTE_OPTIONS] + [CLAIM + "NAME"] + [
-                f"{of}.{each.name}"
-                for of in OVERRIDABLE
-                for each in SECTIONS[of][1]
-                if each.per_route
-            ]
+            every = (
+                [each.name for each in ROUTE_OPTIONS]
+                + [CLAIM + "NAME"]
+                + [
+                    f"{of}.{each.name}"
+                    for of in OVERRIDABLE
+                    for each in SECTIONS[of][1]
+                    if each.per_route
+                ]
+            )
             hint = nearest(name, every) or (
                 f"; a route has {', '.join(each.name for each in ROUTE_OPTIONS)}, and section.option"
             )

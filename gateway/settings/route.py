@@ -118,9 +118,7 @@ CLAIM = "require.claim."
 CLAIM_TYPE = LIST
 
 
-def loosened(
-    route_sections: dict[str, object], common: dict[str, object]
-) -> tuple[str, ...]:
+def loosened(route_sections: dict[str, object], common: dict[str, object]) -> tuple[str, ...]:
     """What a route allows that the common sections don't."""
     found: list[str] = []
     for name, compare in _COMPARE.items():

@@ -30,7 +30,7 @@ class CircuitBroken(Shell):
         self._inner = inner
         self._clock = clock
 
-    def render(self, request: Any) -> int | bytes:
+    def render(self, request: Any) -> Any:
         """Ask the target's circuit for a permit."""
         face, exchange = exchange_of(request)
         terms = exchange.terms

@@ -271,5 +271,3 @@ class Forwarding:
     def _cors(self) -> bool:
         terms = self._exchange.terms
         return terms is not None and terms.cors is not None and terms.cors.enabled
-
-

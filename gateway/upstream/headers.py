@@ -68,7 +68,9 @@ class HeadWriter:
     def _forwarded(self, exchange: Exchange, head: Any) -> bytes:
         peer = exchange.peer
         if exchange.trusted and head.noted:
-            return _via(head) + forwarded_lines(True, peer or "unix", b"http", head.host, head.noted)
+            return _via(head) + forwarded_lines(
+                True, peer or "unix", b"http", head.host, head.noted
+            )
         key = (peer, head.host, head.http11)
         lines = self._lines.get(key)
         if lines is None:

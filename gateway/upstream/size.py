@@ -28,7 +28,7 @@ class SizeLimited(Shell):
         self._inner = inner
         self._terms = terms
 
-    def render(self, request: Any) -> int | bytes:
+    def render(self, request: Any) -> Any:
         """Judge the declared length; have the rest counted."""
         face, exchange = exchange_of(request)
         body = face.body

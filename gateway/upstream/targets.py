@@ -118,8 +118,8 @@ class Targets:
 def _tls(host: str, ca_file: str) -> Any:
     """Options that verify the upstream's certificate for its host name."""
     # Imported late: pyOpenSSL costs start-up time that http upstreams need not pay.
-    from twisted.internet.ssl import Certificate, optionsForClientTLS, platformTrust  # noqa: PLC0415
     from twisted.internet._sslverify import trustRootFromCertificates  # noqa: PLC0415
+    from twisted.internet.ssl import Certificate, optionsForClientTLS, platformTrust  # noqa: PLC0415
 
     trust = platformTrust()
     if ca_file:
