@@ -9,6 +9,7 @@ C{shutdown_grace} seconds), the upstreams, the database last.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import resource
 import signal
@@ -219,6 +220,7 @@ def _beat(settings: Settings) -> float:
 
 def _raise_descriptor_limit() -> None:
     """As many descriptors as the system allows this process."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # A sandbox may forbid it; then the limit stays as the unit file has set it.
+    with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -21,6 +21,7 @@ from twisted.web.server import NOT_DONE_YET
 from gateway.admission.tokens import challenge
 from gateway.answers import refuse
 from gateway.exchange import Exchange, exchange_of
+from gateway.http.request import Request
 from gateway.interfaces import IBuckets
 from gateway.shell import Shell
 from gateway.terms import Terms
@@ -77,8 +78,11 @@ class RateLimited(Shell):
             face.on_cut = None
             result = self._judge(request, face, exchange, count)
             if isinstance(result, bytes):
-                request.write(result)
-                request.finish()
+                if type(request) is Request:
+                    request.write_whole(result)
+                else:
+                    request.write(result)
+                    request.finish()
 
         def failed(failure: Failure) -> None:
             if face.on_cut is not None:

@@ -131,8 +131,7 @@ class Site(ServerFactory):
                 request.fault(500)
             return
         if isinstance(result, bytes):
-            request.begin_stock(result, whole=True)
-            request.finish()
+            request.write_whole(result)
 
     def drain(self) -> Deferred[None]:
         """

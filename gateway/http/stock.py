@@ -35,6 +35,7 @@ class StockFace:
     method: bytes
     channel: Any
     begin: Callable[..., None]
+    finish: Callable[..., None]
 
     _LAZY: dict[str, Callable[[Any], Any]] = {
         "requestHeaders": lambda self: _headers(self.head.lines),
@@ -178,6 +179,11 @@ class StockFace:
     def sibLink(self, name: bytes) -> bytes:
         """A relative link to a sibling."""
         return b"../" + name if len(self.postpath) else name
+
+    def write_whole(self, body: bytes) -> None:
+        """Answer with what a resource's C{render} has returned."""
+        self.begin_stock(body, whole=True)
+        self.finish()
 
     def begin_stock(self, data: bytes, whole: bool = False) -> None:
         """Write the head that was set up through C{setHeader} and its like."""
