@@ -45,7 +45,10 @@ require.claim.department = finance, audit
 [route /dead]
 upstream = http://127.0.0.1:1
 """
-    with gateway(tmp_path_factory.mktemp("shared"), shared_upstream, routes=routes) as daemon:
+    # Many tests have the upstream fail: the circuit is another test's business.
+    patient = "[breaker]\nfailures = 100000"
+    folder = tmp_path_factory.mktemp("shared")
+    with gateway(folder, shared_upstream, rest=patient, routes=routes) as daemon:
         yield daemon
 
 

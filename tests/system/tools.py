@@ -77,6 +77,17 @@ class Call:
         ]
 
 
+def dechunk(body: bytes) -> tuple[bytes, bytes]:
+    """A chunked body's payload, and its trailers."""
+    payload = b""
+    while True:
+        line, _, body = body.partition(b"\r\n")
+        size = int(line, 16)
+        if not size:
+            return payload, body[:-2]
+        payload, body = payload + body[:size], body[size + 2 :]
+
+
 def ok(call: Call) -> bytes:
     """What an upstream answers when a test has no opinion."""
     return b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
