@@ -380,7 +380,9 @@ class Channel(Protocol):
             self.refuse(408)
         elif self._state is DRAIN:
             self._end_drain()
-        elif self._slow or self._state is CLOSED or self._state is IDLE:
+        elif self._state is IDLE:
+            self._close(unread=False)
+        elif self._slow or self._state is CLOSED:
             # A slow reader may be slow, but it must take something.
             if not self._watch_progress():
                 self.abort()

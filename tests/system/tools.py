@@ -201,8 +201,10 @@ class Daemon:
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
                 raise RuntimeError(self.log.read_text())
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port)):
-                return
+            with contextlib.suppress(OSError), self.connect() as client:
+                client.send(b"GET / HTTP/9.9\r\n\r\n")  # refused before anything is audited
+                if client.rest():
+                    return
             select.select([], [], [], 0.02)
         raise RuntimeError("did not listen: " + self.log.read_text())
 
