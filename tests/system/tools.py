@@ -25,6 +25,7 @@ WAIT = 15.0
 INI = """
 [gateway]
 listen = tcp:{port}:interface=127.0.0.1
+    {listen}
 edge = test-edge
 {gateway}
 [jwt]
@@ -371,13 +372,13 @@ class Client:
 @contextlib.contextmanager
 def gateway(
     folder: Path, upstream: Upstream, *, gateway: str = "", jwt: str = "", ratelimit: str = "",
-    rest: str = "", users: str = "", routes: str = "",
+    rest: str = "", users: str = "", routes: str = "", listen: str = "",
 ) -> Iterator[Daemon]:  # fmt: skip
     """A daemon before an upstream, stopped at the end; it must stop with status 0."""
     port = free_port()
     text = INI.format(
         port=port, folder=folder, upstream=upstream.port, gateway=gateway, jwt=jwt,
-        ratelimit=ratelimit, rest=rest, users=users, routes=routes,
+        ratelimit=ratelimit, rest=rest, users=users, routes=routes, listen=listen,
     )  # fmt: skip
     daemon = Daemon(folder, text, port)
     try:
