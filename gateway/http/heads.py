@@ -139,6 +139,9 @@ class _Lines:
             kind = _WITHHELD
         if kind == _HOST and AUTHORITY.fullmatch(value) is None:
             raise HeadFault(status, "Host")
+        if kind in (_LENGTH, _CODING) and b"\t" in line:
+            # Blanks around framing: llhttp refuses a tab, so this is not beyond doubt.
+            raise HeadFault(status, "a tab beside framing")
         if kind == _LENGTH and LENGTH.fullmatch(value) is None:
             raise HeadFault(status, "Content-Length")
         if kind == _CONNECTION and value.lower() == b"keep-alive":

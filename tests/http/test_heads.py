@@ -123,3 +123,10 @@ def test_trailers() -> None:
     """Framing, routing and identity have no place in trailers (RFC 9110 section 6.5.1)."""
     lines = [b"X-Sum: 1", b"Host: x", b"content-length: 1", b"X_User_ID: r", b"Authorization: b", b"X-Forwarded-For: 1"]
     assert trailer_block(RULES, lines) == b"X-Sum: 1\r\n"
+
+
+@pytest.mark.parametrize("field", [b"Transfer-Encoding: chunked\t", b"Content-Length:\t5", b"Content-Length: 5\t"])
+def test_tabs_beside_framing(field: bytes) -> None:
+    """A tab beside a framing value is refused, for llhttp refuses it (found by fuzzing)."""
+    with pytest.raises(HeadFault):
+        head(field)
