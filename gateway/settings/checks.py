@@ -36,6 +36,11 @@ class Lines:
         holder, name = self._find(section, option)
         return holder is not None and name in holder.options
 
+    def broken(self, section: str, option: str) -> bool:
+        """Whether the option's problem has been told already."""
+        holder, name = self._find(section, option)
+        return holder is not None and name in holder.options and holder.options[name].broken
+
     def say(self, section: str, option: str, says: str) -> None:
         """One problem."""
         holder, name = self._find(section, option)
@@ -123,6 +128,8 @@ def jwt(values: dict[str, Any], lines: Lines, directory: str) -> list[str]:
                 _secret(values, raw.removesuffix(b"\n").removesuffix(b"\r"), lines, "secret_file")
         elif text:
             _secret(values, text.encode("utf-8", "surrogateescape"), lines, "secret")
+        elif lines.broken("jwt", "secret"):
+            pass
         elif not lines.given("jwt", "secret"):
             lines.say("jwt", "secret", "missing; expected secret = ${NAME} or secret_file = FILE")
         else:

@@ -195,7 +195,7 @@ class _Reader:
         self.problems.add(value.line, section.title, given, "unknown option" + hint)
 
     def _value(self, option: Option, section: Section | None, value: Value | None) -> Any:
-        if value is None:
+        if value is None or value.broken:
             return option.type.parse(option.default)
         try:
             return option.type.parse(value.text)

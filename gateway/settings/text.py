@@ -45,7 +45,8 @@ class Problem:
         where = f"{self.file}:{self.line}" if self.line else self.file
         section = f" [{self.section}]" if self.section else ""
         option = f" {self.option}" if self.option else ""
-        return f"{where}:{section}{option}: {self.says}"
+        what = f"{section}{option}:" if section or option else ""
+        return f"{where}:{what} {self.says}"
 
 
 class SettingsError(Exception):
@@ -72,11 +73,13 @@ class Value:
     An option's text.
 
     @ivar hidden: some of it came from the environment.
+    @ivar broken: a problem has been told already.
     """
 
     text: str
     line: int
     hidden: bool = False
+    broken: bool = False
 
     @property
     def shown(self) -> str:
@@ -171,9 +174,11 @@ def _substitute(
     def fill(match: re.Match[str]) -> str:
         name = match[1]
         if _NAME.fullmatch(name) is None:
+            value.broken = True
             problems.add(value.line, section.title, option, "expected ${NAME}, a variable's name")
             return ""
         if name not in environ:
+            value.broken = True
             problems.add(
                 value.line, section.title, option, f"${{{name}}} is not set in the environment"
             )

@@ -1,0 +1,119 @@
+# -*- test-case-name: tests.settings.test_manual -*-
+"""
+Makes etc/gateway.ini (the manual of every option) and docs/settings.md from the
+declarations: C{python -m gateway.settings.manual} in a checkout rewrites both.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+from gateway.settings.option import Option
+from gateway.settings.route import CLAIM, ROUTE_OPTIONS
+from gateway.settings.sections import OVERRIDABLE, SECTIONS
+
+_HEAD = """\
+# The gateway's configuration, and the manual of every option.
+#
+# A line "option = value" that stands behind a comment sign shows an example; its default
+# is told above it. Times: 250ms, 10s, 5m, 2h, 30d. Sizes: 8KiB, 10MiB. Lists: commas, blanks
+# or lines (indented). A comment begins a line, or follows a blank and ";". ${NAME} is the
+# environment's variable; one that is not set is an error.
+#
+# Check it:  gateway check FILE
+# Run it:    twistd -n gateway --config FILE
+"""
+
+_ROUTES = """\
+# ---------------------------------------------------------------------------------------
+# Routes: one section each. The prefix matches whole segments; the longest wins; it is taken
+# off before forwarding. Any option of {sections} may be overridden for
+# one route as section.option, less those marked "for all". A route with any ratelimit option
+# has a counter of its own.
+[route /api/v1/users]
+upstream = http://127.0.0.1:9001
+"""
+
+#: Live in the file, for nothing starts without them.
+_NEEDED = {("gateway", "listen"): "tcp:8080", ("jwt", "secret"): "${JWT_SECRET}"}
+
+
+def _comment(text: str) -> Iterator[str]:
+    for line in textwrap.wrap(text, 86):
+        yield f"# {line}"
+
+
+def _option(section: str, option: Option) -> Iterator[str]:
+    yield ""
+    yield from _comment(option.says)
+    bounds = option.type.expected
+    expected = "" if bounds in ("text", "networks") else f" Expected: {bounds}."
+    for_all = " For all; no route overrides it." if section in OVERRIDABLE and not option.per_route else ""
+    default = option.default or "none"
+    told = "" if "Default:" in option.says else f"Default: {default}."
+    if told or expected or for_all:
+        yield from _comment(f"{told}{expected}{for_all}".strip())
+    if option.danger:
+        yield from _comment(f"~~~ DANGER ~~~ {option.danger}")
+    needed = _NEEDED.get((section, option.name))
+    if needed is not None:
+        yield f"{option.name} = {needed}"
+    else:
+        yield f"#{option.name} = {option.example or option.default}"
+
+
+def ini() -> str:
+    """etc/gateway.ini."""
+    lines = [_HEAD]
+    for name, (says, options) in SECTIONS.items():
+        lines += ["# " + "-" * 87, f"# {says}", f"[{name}]"]
+        for option in options:
+            lines += _option(name, option)
+        lines.append("")
+    lines.append(_ROUTES.format(sections=", ".join(f"[{name}]" for name in OVERRIDABLE)).rstrip())
+    for option in ROUTE_OPTIONS[1:]:
+        lines += _option("route", option)
+    lines += ["", *_comment("A claim that must be, or be a list that holds, one of these (403 else). Default: none."),
+              f"#{CLAIM}department = finance, audit", "",
+              "#[route /api/v1/orders]", "#upstream = https://orders.internal", "#ratelimit.limit = 20"]  # fmt: skip
+    return "\n".join(lines) + "\n"
+
+
+def markdown() -> str:
+    """docs/settings.md."""
+    lines = [
+        "# Settings",
+        "",
+        "Made from the declarations in `gateway/settings/`, as `etc/gateway.ini` is, which says more.",
+        "A route may override the options marked *route* as `section.option`.",
+    ]
+    for name, (says, options) in SECTIONS.items():
+        lines += ["", f"## [{name}]", "", says, "", "| option | default | route | what for |", "|---|---|---|---|"]
+        lines += [_row(option, name in OVERRIDABLE and option.per_route) for option in options]
+    lines += ["", "## [route /prefix]", "", "Where requests go, and who may send them.", "",
+              "| option | default | what for |", "|---|---|---|"]  # fmt: skip
+    for option in ROUTE_OPTIONS:
+        default = "needed" if option.name == "upstream" else f"`{option.default}`" if option.default else ""
+        lines.append(f"| `{option.name}` | {default} | {option.says} |")
+    lines.append(f"| `{CLAIM}NAME` | | A claim that must be, or hold, one of these (403 else). |")
+    return "\n".join(lines) + "\n"
+
+
+def _row(option: Option, per_route: bool) -> str:
+    default = f"`{option.default}`" if option.default else ""
+    danger = f" **{option.danger}**" if option.danger else ""
+    route = "route" if per_route else ""
+    return f"| `{option.name}` | {default} | {route} | {option.says}{danger} |"
+
+
+def main() -> None:
+    """Rewrite both files."""
+    root = Path(__file__).parents[2]
+    (root / "etc" / "gateway.ini").write_text(ini(), encoding="utf-8")
+    (root / "docs" / "settings.md").write_text(markdown(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
