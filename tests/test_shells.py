@@ -1,0 +1,309 @@
+"""Each stage works in a stock twisted.web.server.Site over a stock resource; stock resources work in ours."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.web.resource import IResource, Resource
+from twisted.web.server import NOT_DONE_YET, Site as StockSite
+from twisted.web.static import Data, File
+
+from gateway.admission.addresses import AddressRules
+from gateway.admission.authentication import Authenticated
+from gateway.admission.cors import CORSAnswered
+from gateway.admission.health import HealthAnswered
+from gateway.admission.ipfilter import IPFiltered
+from gateway.admission.origins import CorsRules
+from gateway.admission.peer import PeerNamed
+from gateway.admission.peers import TrustedProxies
+from gateway.admission.ratelimit import RateLimited
+from gateway.admission.token_cache import TokenCache
+from gateway.admission.tokens import Verifier
+from gateway.admission.windows import SlidingWindow
+from gateway.answers import fault
+from gateway.audit.audited import Audited
+from gateway.audit.memory import MemoryAuditLog
+from gateway.exchange import request_rules
+from gateway.http.heads import RequestHeads
+from gateway.http.mounted import Mounted
+from gateway.http.site import Limits, Site
+from gateway.http.sweep import Sweep
+from gateway.keys import hmac_key
+from gateway.routing.lookup import LookedUp
+from gateway.routing.permitted import Permitted
+from gateway.routing.policy import Policy
+from gateway.routing.router import Routed
+from gateway.routing.table import RouteTable
+from gateway.stores.memory import MemoryBuckets
+from gateway.terms import Terms
+from gateway.testing import FailingBuckets, SlowBuckets
+from gateway.upstream.size import SizeLimited
+from tests.system.tools import SECRET, token
+
+INNER = Data(b"inner", "text/plain")
+
+
+class Transport(StringTransport):
+    """A transport with a peer and an end."""
+
+    aborted = False
+
+    def getPeer(self) -> IPv4Address:
+        return IPv4Address("TCP", "192.0.2.9", 1234)
+
+    def abortConnection(self) -> None:
+        self.aborted = True
+
+
+def stock(root: IResource) -> Any:
+    """A stock site."""
+    site = StockSite(root, reactor=Clock())
+    return site
+
+
+def engine(root: IResource) -> Any:
+    """Our own."""
+    return Site(root, RequestHeads(request_rules("X-Forwarded-For")), Sweep(Clock()), Limits(), fault)
+
+
+def ask(make: Callable[[IResource], Any], root: IResource, raw: bytes) -> tuple[int, dict[str, str], bytes]:
+    """One request to a resource, in a site made by C{make}."""
+    protocol = make(root).buildProtocol(IPv4Address("TCP", "192.0.2.9", 1234))
+    transport = Transport()
+    transport.protocol = protocol
+    protocol.makeConnection(transport)
+    protocol.dataReceived(raw)
+    while transport.producer is not None and not transport.streaming:
+        transport.producer.resumeProducing()
+    return answer(transport)
+
+
+def answer(transport: StringTransport) -> tuple[int, dict[str, str], bytes]:
+    """What has been written."""
+    head, _, body = transport.value().partition(b"\r\n\r\n")
+    lines = head.decode().split("\r\n")
+    fields = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])}
+    return int(lines[0].split(" ")[1]), fields, body
+
+
+def raw(path: str = "/", *fields: str, method: str = "GET", body: bytes = b"") -> bytes:
+    """A request's bytes."""
+    more = [f"Content-Length: {len(body)}"] if body else []
+    return "\r\n".join([f"{method} {path} HTTP/1.1", "Host: a", *fields, *more, "", ""]).encode() + body
+
+
+both = pytest.mark.parametrize("make", [stock, engine])
+tokens = TokenCache(Verifier(hmac_key(SECRET.encode(), ["HS256"])), 10, 1 << 20)
+BEARER = f"Authorization: Bearer {token()}"
+
+
+@both
+def test_ip_filtered(make: Any) -> None:
+    """Addresses are filtered over any resource in any site."""
+    proxies = TrustedProxies([], "X-Forwarded-For")
+    for allow, status in (("192.0.2.0/24", 200), ("10.0.0.0/8", 403)):
+        root = PeerNamed(IPFiltered(INNER, Terms(addresses=AddressRules([allow], []))), proxies, "X-Forwarded-For")
+        found, _, body = ask(make, root, raw())
+        assert found == status
+        assert (body == b"inner") is (status == 200)
+        if status == 403:
+            assert json.loads(body)["error"] == "IP address not allowed"
+
+
+@both
+def test_peer_named(make: Any) -> None:
+    """A trusted peer's client is who counts; its rubbish is 400."""
+    proxies = TrustedProxies(["192.0.2.0/24"], "X-Forwarded-For")
+    root = PeerNamed(IPFiltered(INNER, Terms(addresses=AddressRules(["7.7.7.7"], []))), proxies, "X-Forwarded-For")
+    assert ask(make, root, raw("/", "X-Forwarded-For: 7.7.7.7"))[0] == 200
+    assert ask(make, root, raw("/", "X-Forwarded-For: 7.7.7.8"))[0] == 403
+    assert ask(make, root, raw("/", "X-Forwarded-For: x"))[0] == 400
+
+
+@both
+def test_cors_and_health(make: Any) -> None:
+    """OPTIONS and /health are answered, everything else goes on, marked."""
+    rules = CorsRules(True, ["*"], ["GET"], ["A"], ["B"], 5)
+    root = CORSAnswered(HealthAnswered(INNER, "here"), Terms(cors=rules))
+    status, fields, body = ask(make, root, raw(method="OPTIONS"))
+    assert (status, fields["access-control-max-age"], body) == (200, "5", b"")
+    status, fields, body = ask(make, root, raw("/x"))
+    assert (status, fields["access-control-allow-origin"], body) == (200, "*", b"inner")
+    status, fields, body = ask(make, root, raw("/health"))
+    assert (status, body) == (200, b'{"status": "ok", "edge": "here"}')
+
+
+@both
+def test_authenticated(make: Any) -> None:
+    """Tokens are asked for over any resource in any site."""
+    root = Authenticated(INNER, tokens, Terms(), time.time)
+    assert ask(make, root, raw("/", BEARER))[2] == b"inner"
+    status, fields, body = ask(make, root, raw())
+    assert (status, json.loads(body)["error"]) == (401, "Missing or invalid Authorization header")
+    assert fields["www-authenticate"].startswith("Bearer")
+
+
+@both
+def test_rate_limited(make: Any) -> None:
+    """Requests are counted over any resource in any site, by a claim or by address."""
+    terms = Terms(rate=SlidingWindow(1, 60_000_000), rate_key="sub")
+    root = Authenticated(RateLimited(INNER, MemoryBuckets(5), terms, lambda: 1000.0), tokens, terms, time.time)
+    status, fields, body = ask(make, root, raw("/", BEARER))
+    assert (status, body, fields["x-ratelimit-remaining"]) == (200, b"inner", "0")
+    status, fields, body = ask(make, root, raw("/", BEARER))
+    assert (status, json.loads(body)["error"]) == (429, "Rate limit exceeded")
+    assert int(fields["retry-after"]) > 0
+    assert fields["x-ratelimit-limit"] == "1"
+
+
+@both
+def test_a_store_that_fails(make: Any) -> None:
+    """When nobody can count, nobody passes: 503."""
+    terms = Terms(rate=SlidingWindow(1, 60_000_000), rate_key="ip")
+    status, _, body = ask(make, RateLimited(INNER, FailingBuckets(), terms, lambda: 1000.0), raw())
+    assert (status, json.loads(body)["error"]) == (503, "Service unavailable")
+
+
+@both
+def test_a_client_that_leaves_while_the_store_is_asked(make: Any) -> None:
+    """A client that leaves cancels the question; nothing is written to it."""
+    buckets = SlowBuckets()
+    cancelled: list[object] = []
+    terms = Terms(rate=SlidingWindow(1, 60_000_000), rate_key="ip")
+    protocol = make(RateLimited(INNER, buckets, terms, lambda: 1000.0)).buildProtocol(IPv4Address("TCP", "192.0.2.9", 1))
+    transport = Transport()
+    protocol.makeConnection(transport)
+    protocol.dataReceived(raw())
+    buckets.waiting[0].addErrback(cancelled.append)
+    from twisted.internet.error import ConnectionLost
+    from twisted.python.failure import Failure
+
+    protocol.connectionLost(Failure(ConnectionLost()))
+    assert transport.value() == b""
+    assert buckets.waiting[0].called
+
+
+@both
+def test_a_slow_store(make: Any) -> None:
+    """A count that comes later lets the request through then."""
+    buckets = SlowBuckets()
+    rule = SlidingWindow(3, 60_000_000)
+    root = RateLimited(INNER, buckets, Terms(rate=rule, rate_key="ip"), lambda: 1000.0)
+    protocol = make(root).buildProtocol(IPv4Address("TCP", "192.0.2.9", 1))
+    transport = Transport()
+    protocol.makeConnection(transport)
+    protocol.dataReceived(raw())
+    assert transport.value() == b""
+    buckets.waiting[0].callback(rule.take(None, 1000)[1])
+    assert answer(transport)[2] == b"inner"
+
+
+@both
+def test_routed_and_permitted(make: Any) -> None:
+    """Paths, routes and policies are judged over any resource in any site."""
+    table = RouteTable({"/a": Terms(route="/a", policy=Policy(methods=["GET"], roles=["admin"]))})
+    root = LookedUp(Routed(Authenticated(Permitted(INNER, Terms()), tokens, Terms(), time.time)), table, Terms())
+    assert ask(make, root, raw("/a/b", BEARER))[2] == b"inner"
+    assert ask(make, root, raw("/a/b", BEARER, method="PUT"))[0] == 405
+    assert ask(make, root, raw("/b", BEARER))[0] == 404
+    assert ask(make, root, raw("/a//b", BEARER))[0] == 400
+    guest = f"Authorization: Bearer {token(role='guest')}"
+    assert ask(make, root, raw("/a/b", guest))[0] == 403
+
+
+class Echo(Resource):
+    """Says what it was sent."""
+
+    isLeaf = True
+
+    def render_POST(self, request: Any) -> bytes:
+        return b"got " + bytes(request.content.read())
+
+
+@both
+def test_size_limited(make: Any) -> None:
+    """Bodies are bounded over any resource in any site."""
+    root = SizeLimited(Mounted(Echo()), Terms(max_body=4))
+    assert ask(make, root, raw(method="POST", body=b"1234"))[2] == b"got 1234"
+    assert ask(make, root, raw(method="POST", body=b"12345"))[0] == 413
+
+
+@both
+def test_audited(make: Any) -> None:
+    """Every request is one row, with the identifier its answer carries."""
+    log = MemoryAuditLog()
+    ticks = iter(range(100))
+    root = Audited(Authenticated(INNER, tokens, Terms(), time.time), log, lambda: float(next(ticks)), lambda: 77.0)
+    _, fields, _ = ask(make, root, raw("/x?y", BEARER, "User-Agent: me"))
+    assert fields["x-response-time"].endswith("000ms")
+    ask(make, root, raw())
+    assert [(r[0], r[2], r[4], r[5], r[7], r[11]) for r in log.rows] == [
+        (77.0, "alice", b"/x", 200, b"me", ""), (77.0, None, b"/", 401, None, "no_token"),
+    ]  # fmt: skip
+    assert log.rows[0][8].decode() == fields["x-request-id"]
+
+
+def test_a_file_in_our_tree(tmp_path: Path) -> None:
+    """twisted.web.static.File works behind our stages: whole, a range, a 404, a HEAD, a 304."""
+    (tmp_path / "page.txt").write_bytes(b"0123456789" * 1000)
+    root = Authenticated(Mounted(File(str(tmp_path)), prefix=b"/files"), tokens, Terms(), time.time)
+    whole = ask(engine, root, raw("/files/page.txt", BEARER))
+    assert (whole[0], whole[1]["content-length"], whole[2]) == (200, "10000", b"0123456789" * 1000)
+    part = ask(engine, root, raw("/files/page.txt", BEARER, "Range: bytes=5-9"))
+    assert (part[0], part[2]) == (206, b"56789")
+    assert ask(engine, root, raw("/files/none", BEARER))[0] == 404
+    head = ask(engine, root, raw("/files/page.txt", BEARER, method="HEAD"))
+    assert (head[0], head[1]["content-length"], head[2]) == (200, "10000", b"")
+    since = f"If-Modified-Since: {whole[1]['last-modified']}"
+    assert ask(engine, root, raw("/files/page.txt", BEARER, since))[0] == 304
+    assert ask(engine, root, raw("/files/page.txt"))[0] == 401
+
+
+def test_a_stock_resource_that_answers_later() -> None:
+    """A stock resource may write in pieces, later; the engine frames them."""
+    waiting: list[Any] = []
+
+    class Later(Resource):
+        isLeaf = True
+
+        def render(self, request: Any) -> int:
+            waiting.append(request)
+            return NOT_DONE_YET
+
+    protocol = engine(Mounted(Later())).buildProtocol(IPv4Address("TCP", "192.0.2.9", 1))
+    transport = Transport()
+    protocol.makeConnection(transport)
+    protocol.dataReceived(raw())
+    request = waiting[0]
+    request.setResponseCode(202, b"Soon")
+    request.setHeader(b"X-A", b"b")
+    request.write(b"one")
+    request.write(b"two")
+    done: Deferred[None] = request.notifyFinish()
+    request.finish()
+    assert done.called
+    value = transport.value()
+    assert value.startswith(b"HTTP/1.1 202 Soon\r\n")
+    assert value.endswith(b"Transfer-Encoding: chunked\r\n\r\n3\r\none\r\n3\r\ntwo\r\n0\r\n\r\n")
+
+
+def test_a_resource_that_fails(caplog: pytest.LogCaptureFixture) -> None:
+    """A bug in a resource is 500 without a word about the inside, and the connection ends."""
+    class Broken(Resource):
+        isLeaf = True
+
+        def render(self, request: Any) -> bytes:
+            raise ValueError("hunter2")
+
+    status, fields, body = ask(engine, Broken(), raw())
+    assert (status, json.loads(body)["error"], fields["connection"]) == (500, "Internal server error", "close")
+    assert b"hunter2" not in body
