@@ -14,7 +14,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.web.resource import IResource, Resource
-from twisted.web.server import NOT_DONE_YET, Site as StockSite
+from twisted.web.server import NOT_DONE_YET
+from twisted.web.server import Site as StockSite
 from twisted.web.static import Data, File
 
 from gateway.admission.addresses import AddressRules
@@ -66,8 +67,7 @@ class Transport(StringTransport):
 
 def stock(root: IResource) -> Any:
     """A stock site."""
-    site = StockSite(root, reactor=Clock())
-    return site
+    return StockSite(root, reactor=Clock())
 
 
 def engine(root: IResource) -> Any:

@@ -8,7 +8,15 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from gateway.admission.addresses import UNIX, UNIX_TRUSTED, UNKNOWN, Address, AddressRules, Networks, parse
+from gateway.admission.addresses import (
+    UNIX,
+    UNIX_TRUSTED,
+    UNKNOWN,
+    Address,
+    AddressRules,
+    Networks,
+    parse,
+)
 
 
 def address(text: str) -> Address:

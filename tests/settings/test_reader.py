@@ -29,7 +29,7 @@ def problems(text: str, whole: bool = False) -> list[str]:
 
 def test_defaults() -> None:
     """A file with a secret and a route has the contract's defaults."""
-    made = good(**{"STATE_DIRECTORY": "/tmp"})
+    made = good(STATE_DIRECTORY="/tmp")
     assert made.gateway.listen == ("tcp:8080",)
     assert (made.gateway.max_head, made.gateway.header_timeout, made.gateway.shutdown_grace) == (32768, 10.0, 30.0)
     assert (made.ratelimit.limit, made.ratelimit.window, made.ratelimit.algorithm) == (100, 60.0, "sliding-window")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 
 from gateway.admission.windows import FixedWindow, SlidingWindow
@@ -55,7 +56,7 @@ def test_sweeping_finds_everything_in_slices() -> None:
     for _ in range(10):
         store.sweep(later, 1000)
         sizes.append(store.size())
-    assert all(before - after <= 1000 for before, after in zip(sizes, sizes[1:], strict=False))
+    assert all(before - after <= 1000 for before, after in itertools.pairwise(sizes))
     assert sizes[-1] == 1500
 
 

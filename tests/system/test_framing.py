@@ -197,7 +197,7 @@ RESPONSES = {
 @pytest.mark.parametrize("name", RESPONSES)
 def test_ambiguous_answers(shared: Daemon, upstream: Upstream, name: str) -> None:
     """An upstream's answer that could be read differently is 502 and ends its connection."""
-    upstream.answer = lambda call: call.sock.sendall(RESPONSES[name]) or call.sock.recv(1) and None
+    upstream.answer = lambda call: call.sock.sendall(RESPONSES[name]) or (call.sock.recv(1) and None)
     answer = shared.get()
     assert (answer.status, answer.error) == (502, "Bad gateway")
 

@@ -270,7 +270,9 @@ def test_demo(tmp_path: Path) -> None:
         rows = run(sys.executable, "-m", "gateway.cli", *audit[1].split()).stdout
         if "/health" in rows:
             break
-    assert "alice" in rows and "limit" in rows and "no_token" in rows
+    assert "alice" in rows
+    assert "limit" in rows
+    assert "no_token" in rows
     process.send_signal(signal.SIGINT)
     process.stdout.read()
     assert process.wait(WAIT) == 0
@@ -279,7 +281,7 @@ def test_demo(tmp_path: Path) -> None:
 
 
 def test_tools(tmp_path: Path, upstream: Upstream) -> None:
-    """gateway token makes a token the gateway takes; gateway audit shows its row."""
+    """Gateway token makes a token the gateway takes; gateway audit shows its row."""
     with gateway(tmp_path, upstream, users="require.role = auditor") as daemon:
         cli = (sys.executable, "-m", "gateway.cli")
         made = run(*cli, "token", "--config", str(daemon.ini), "--sub", "carol", "--role", "auditor")
@@ -292,9 +294,10 @@ def test_tools(tmp_path: Path, upstream: Upstream) -> None:
 
 
 def test_plugin_from_any_folder() -> None:
-    """twistd knows the gateway wherever it is started."""
+    """Twistd knows the gateway wherever it is started."""
     done = run(*TWISTD, "--help", cwd=Path("/"))
-    assert "gateway" in done.stdout and "A zero-trust API gateway" in done.stdout
+    assert "gateway" in done.stdout
+    assert "A zero-trust API gateway" in done.stdout
 
 
 def test_token_helper_is_refused_elsewhere(tmp_path: Path, upstream: Upstream) -> None:
