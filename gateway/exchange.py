@@ -105,8 +105,6 @@ def face_of(request: Any) -> Any:
 
 def exchange_of(request: Any) -> tuple[Any, Exchange]:
     """The request's face (see L{face_of}) and its exchange, made if there is none yet."""
-    if type(request) is Request and request.exchange is not None:
-        return request, request.exchange
     face = face_of(request)
     exchange: Exchange | None = face.exchange
     if exchange is None:

@@ -29,7 +29,7 @@ from gateway.answers import fault
 from gateway.audit.writer import AuditWriter
 from gateway.build import routes_of, terms_of, verification_key
 from gateway.chain import Parts, chain
-from gateway.exchange import request_rules
+from gateway.exchange import Exchange, request_rules
 from gateway.http.heads import RequestHeads
 from gateway.http.site import Limits, Site
 from gateway.http.sweep import Sweep
@@ -91,7 +91,9 @@ class GatewayService(Service):
             max_request_line=gateway.max_request_line,
             max_fields=gateway.max_fields,
         )
-        self.site = Site(chain(parts), heads, self.sweep, _limits(gateway), fault)
+        self.site = Site(
+            chain(parts), heads, self.sweep, _limits(gateway), fault, Exchange
+        )
         self._stopping = 0
 
     # -- start

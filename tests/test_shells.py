@@ -33,7 +33,7 @@ from gateway.admission.windows import SlidingWindow
 from gateway.answers import fault
 from gateway.audit.audited import Audited
 from gateway.audit.memory import MemoryAuditLog
-from gateway.exchange import request_rules
+from gateway.exchange import Exchange, request_rules
 from gateway.http.heads import RequestHeads
 from gateway.http.mounted import Mounted
 from gateway.http.site import Limits, Site
@@ -72,7 +72,7 @@ def stock(root: IResource) -> Any:
 
 def engine(root: IResource) -> Any:
     """Our own."""
-    return Site(root, RequestHeads(request_rules("X-Forwarded-For")), Sweep(Clock()), Limits(), fault)
+    return Site(root, RequestHeads(request_rules("X-Forwarded-For")), Sweep(Clock()), Limits(), fault, Exchange)
 
 
 def ask(make: Callable[[IResource], Any], root: IResource, raw: bytes) -> tuple[int, dict[str, str], bytes]:

@@ -17,6 +17,7 @@ from gateway.admission.token_cache import TokenCache
 from gateway.admission.tokens import bearer
 from gateway.answers import refuse
 from gateway.exchange import exchange_of
+from gateway.http.request import Request
 from gateway.shell import Shell
 from gateway.terms import Terms
 from gateway.verdicts import Refused
@@ -39,7 +40,10 @@ class Authenticated(Shell):
 
     def render(self, request: Any) -> Any:
         """Ask the verified-token cache, which asks the keys."""
-        face, exchange = exchange_of(request)
+        if type(request) is Request:
+            face, exchange = request, request.exchange
+        else:
+            face, exchange = exchange_of(request)
         raw = bearer(face.head.authorization)
         if isinstance(raw, Refused):
             return refuse(face, exchange, raw)

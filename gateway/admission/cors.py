@@ -14,6 +14,7 @@ from twisted.web.resource import IResource
 
 from gateway.answers import grant
 from gateway.exchange import exchange_of
+from gateway.http.request import Request
 from gateway.shell import Shell
 from gateway.terms import Terms
 
@@ -27,7 +28,10 @@ class CORSAnswered(Shell):
 
     def render(self, request: Any) -> Any:
         """Mark every answer; give the preflight's at once."""
-        face, exchange = exchange_of(request)
+        if type(request) is Request:
+            face, exchange = request, request.exchange
+        else:
+            face, exchange = exchange_of(request)
         cors = (exchange.terms or self._terms).cors
         if cors is None or not cors.enabled:
             return self._inner.render(request)

@@ -14,6 +14,7 @@ from twisted.web.resource import IResource
 
 from gateway.answers import grant
 from gateway.exchange import exchange_of
+from gateway.http.request import Request
 from gateway.shell import Shell
 
 _LINES = b"Content-Type: application/json\r\nCache-Control: no-store\r\n"
@@ -28,7 +29,10 @@ class HealthAnswered(Shell):
 
     def render(self, request: Any) -> Any:
         """Answer, or hand on."""
-        face, exchange = exchange_of(request)
+        if type(request) is Request:
+            face, exchange = request, request.exchange
+        else:
+            face, exchange = exchange_of(request)
         path = exchange.path or face.head.target.partition(b"?")[0]
         if path == b"/health" and face.method in (b"GET", b"HEAD"):
             return grant(face, _LINES, self._body)

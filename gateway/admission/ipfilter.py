@@ -13,6 +13,7 @@ from twisted.web.resource import IResource
 
 from gateway.answers import refuse
 from gateway.exchange import exchange_of
+from gateway.http.request import Request
 from gateway.shell import Shell
 from gateway.terms import Terms
 from gateway.verdicts import Reason, Refused
@@ -29,7 +30,10 @@ class IPFiltered(Shell):
 
     def render(self, request: Any) -> Any:
         """Ask the address rules."""
-        face, exchange = exchange_of(request)
+        if type(request) is Request:
+            face, exchange = request, request.exchange
+        else:
+            face, exchange = exchange_of(request)
         rules = (exchange.terms or self._terms).addresses
         if rules.open or rules.admits(exchange.address):
             return self._inner.render(request)

@@ -16,6 +16,7 @@ from twisted.web.resource import IResource
 from gateway.admission.peers import TrustedProxies
 from gateway.answers import refuse
 from gateway.exchange import exchange_of
+from gateway.http.request import Request
 from gateway.shell import Shell
 from gateway.verdicts import Refused
 
@@ -36,7 +37,10 @@ class PeerNamed(Shell):
 
     def render(self, request: Any) -> Any:
         """Name the client."""
-        face, exchange = exchange_of(request)
+        if type(request) is Request:
+            face, exchange = request, request.exchange
+        else:
+            face, exchange = exchange_of(request)
         peer = exchange.peer = face.peer
         trusted = exchange.trusted = self._proxies.trusts(peer)
         values = (

@@ -50,7 +50,10 @@ class RateLimited(Shell):
 
     def render(self, request: Any) -> Any:
         """Count; a count known now is acted upon now."""
-        face, exchange = exchange_of(request)
+        if type(request) is Request:
+            face, exchange = request, request.exchange
+        else:
+            face, exchange = exchange_of(request)
         terms = exchange.terms or self._terms
         key = limit_key(exchange, terms.rate_key)
         if key is None:

@@ -17,7 +17,8 @@ from twisted.web.resource import IResource
 
 from gateway.answers import FAULTS
 from gateway.audit.record import IAuditLog
-from gateway.exchange import Exchange, face_of, request_id
+from gateway.exchange import Exchange, exchange_of, request_id
+from gateway.http.request import Request
 from gateway.shell import Shell
 
 #: What the audit calls the status of an answer that never began (as nginx does).
@@ -46,8 +47,10 @@ class Audited(Shell):
 
     def render(self, request: Any) -> Any:
         """Begin the exchange; write its row at the end."""
-        face = face_of(request)
-        face.exchange = exchange = Exchange()
+        if type(request) is Request:
+            face, exchange = request, request.exchange
+        else:
+            face, exchange = exchange_of(request)
         exchange.request_id = identifier = request_id()
         clock = self._clock
         exchange.started = started = clock()

@@ -50,7 +50,7 @@ class Request(StockFace):
     @ivar stamp: called as the head is written, returns last header lines.
     @ivar on_end: called once, with the request and C{""}, or why the answer is cut.
     @ivar on_cut: called once when the client is gone or the connection cut.
-    @ivar exchange: free for the application.
+    @ivar exchange: the application's, made by the site's C{exchange}.
     """
 
     __slots__ = (
@@ -69,7 +69,7 @@ class Request(StockFace):
         self.keep_alive = False
         self.extra = b""
         self.bytes_out = 0
-        self.exchange: Any = None
+        self.exchange: Any = channel.site.exchange()
         self.stamp: Callable[[], bytes] | None = None
         self.on_end: Callable[[Request, str], object] | None = None
         self.on_cut: Callable[[str], object] | None = None

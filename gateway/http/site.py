@@ -44,6 +44,7 @@ class Site(ServerFactory):
     @param heads: the parser of request heads.
     @param fault: given a status, the whole answer (with C{Connection: close}) to a
         request that can't be understood.
+    @param exchange: makes what the application keeps with each request.
     @ivar ports: listening ports, paused while C{max_connections} are open.
     """
 
@@ -57,12 +58,14 @@ class Site(ServerFactory):
         sweep: Sweep,
         limits: Limits,
         fault: Callable[[int], bytes],
+        exchange: Callable[[], Any] = lambda: None,
     ) -> None:
         self.resource = resource
         self.heads = heads
         self.sweep = sweep
         self.limits = limits
         self.fault = fault
+        self.exchange = exchange
         self.ports: list[Any] = []
         self.draining = False
         self._channels: set[Channel] = set()

@@ -15,6 +15,7 @@ from twisted.web.resource import IResource
 
 from gateway.answers import refuse
 from gateway.exchange import exchange_of
+from gateway.http.request import Request
 from gateway.routing.paths import judge, split
 from gateway.routing.table import RouteTable
 from gateway.shell import Shell
@@ -38,7 +39,10 @@ class LookedUp(Shell):
 
     def render(self, request: Any) -> Any:
         """Judge the path, find its terms."""
-        face, exchange = exchange_of(request)
+        if type(request) is Request:
+            face, exchange = request, request.exchange
+        else:
+            face, exchange = exchange_of(request)
         path, query = split(face.head.target)
         exchange.path = path
         exchange.query = query

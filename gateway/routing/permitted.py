@@ -14,6 +14,7 @@ from twisted.web.resource import IResource
 
 from gateway.answers import refuse
 from gateway.exchange import exchange_of
+from gateway.http.request import Request
 from gateway.shell import Shell
 from gateway.terms import Terms
 
@@ -27,7 +28,10 @@ class Permitted(Shell):
 
     def render(self, request: Any) -> Any:
         """Ask the policy."""
-        face, exchange = exchange_of(request)
+        if type(request) is Request:
+            face, exchange = request, request.exchange
+        else:
+            face, exchange = exchange_of(request)
         policy = (exchange.terms or self._terms).policy
         if policy is None or policy.open:
             return self._inner.render(request)

@@ -14,6 +14,7 @@ from twisted.web.resource import IResource
 
 from gateway.answers import refuse
 from gateway.exchange import exchange_of
+from gateway.http.request import Request
 from gateway.shell import Shell
 from gateway.verdicts import Reason, Refused
 
@@ -28,7 +29,10 @@ class Routed(Shell):
 
     def render(self, request: Any) -> Any:
         """Was a route found?"""
-        face, exchange = exchange_of(request)
+        if type(request) is Request:
+            face, exchange = request, request.exchange
+        else:
+            face, exchange = exchange_of(request)
         if exchange.terms is None or not exchange.terms.route:
             return refuse(face, exchange, _REFUSED)
         return self._inner.render(request)

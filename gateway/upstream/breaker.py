@@ -15,6 +15,7 @@ from twisted.web.resource import IResource
 
 from gateway.answers import refuse
 from gateway.exchange import exchange_of
+from gateway.http.request import Request
 from gateway.shell import Shell
 from gateway.verdicts import Reason, Refused
 
@@ -32,7 +33,10 @@ class CircuitBroken(Shell):
 
     def render(self, request: Any) -> Any:
         """Ask the target's circuit for a permit."""
-        face, exchange = exchange_of(request)
+        if type(request) is Request:
+            face, exchange = request, request.exchange
+        else:
+            face, exchange = exchange_of(request)
         terms = exchange.terms
         if terms is not None and terms.target is not None:
             permit = terms.target.circuit.admit(self._clock())

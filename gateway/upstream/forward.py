@@ -19,7 +19,7 @@ from gateway.exchange import OURS, Exchange, exchange_of
 from gateway.http.chunks import LAST_CHUNK, encode_chunk
 from gateway.http.client import UpstreamConnection
 from gateway.http.heads import FieldRules, ResponseHead, trailer_block
-from gateway.http.request import UNKNOWN
+from gateway.http.request import UNKNOWN, Request
 from gateway.shell import Shell
 from gateway.upstream.headers import HeadWriter
 from gateway.upstream.targets import Target
@@ -64,7 +64,10 @@ class Forwarded(Shell):
 
     def render(self, request: Any) -> int:
         """Send it on its way."""
-        face, exchange = exchange_of(request)
+        if type(request) is Request:
+            face, exchange = request, request.exchange
+        else:
+            face, exchange = exchange_of(request)
         target = exchange.terms.target if exchange.terms is not None else None
         if target is None:
             return refuse(face, exchange, Refused(Reason.ROUTE))

@@ -14,6 +14,7 @@ from twisted.web.resource import IResource
 
 from gateway.answers import refuse
 from gateway.exchange import exchange_of
+from gateway.http.request import Request
 from gateway.shell import Shell
 from gateway.terms import Terms
 from gateway.verdicts import Reason, Refused
@@ -30,7 +31,10 @@ class SizeLimited(Shell):
 
     def render(self, request: Any) -> Any:
         """Judge the declared length; have the rest counted."""
-        face, exchange = exchange_of(request)
+        if type(request) is Request:
+            face, exchange = request, request.exchange
+        else:
+            face, exchange = exchange_of(request)
         body = face.body
         if body is not None:
             most = (exchange.terms or self._terms).max_body
