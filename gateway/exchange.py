@@ -77,25 +77,20 @@ class Exchange:
     @ivar permit: the circuit's permit, while one is held.
     """
 
-    __slots__ = (
-        "address", "identity", "path", "peer", "permit", "query", "reason", "request_id", "rest",
-        "started", "terms", "trusted", "upstream",
-    )  # fmt: skip
-
-    def __init__(self) -> None:
-        self.started = 0.0
-        self.request_id = b""
-        self.peer: str | None = None
-        self.trusted = False
-        self.address: Address | None = None
-        self.terms: Terms | None = None
-        self.path = b""
-        self.query = b""
-        self.rest = b""
-        self.identity: Identity | None = None
-        self.reason = ""
-        self.upstream = ""
-        self.permit: Any = None
+    # Defaults stand on the class: an exchange is made for each request.
+    started = 0.0
+    request_id = b""
+    peer: str | None = None
+    trusted = False
+    address: Address | None = None
+    terms: Terms | None = None
+    path = b""
+    query = b""
+    rest = b""
+    identity: Identity | None = None
+    reason = ""
+    upstream = ""
+    permit: Any = None
 
 
 def face_of(request: Any) -> Any:

@@ -42,6 +42,10 @@ class PeerNamed(Shell):
         else:
             face, exchange = exchange_of(request)
         peer = exchange.peer = face.peer
+        direct = self._proxies.direct(peer)
+        if direct is not None:
+            exchange.address = direct
+            return self._inner.render(request)
         trusted = exchange.trusted = self._proxies.trusts(peer)
         values = (
             [value for name, value in face.head.noted if name == self._header] if trusted else _NONE

@@ -58,6 +58,11 @@ class TrustedProxies:
             return False
         return self._unix if peer is None else self._peer(peer)[1]
 
+    def direct(self, peer: str | None) -> Address | None:
+        """The address of a peer that is its own client, where that is known by now."""
+        known = self._seen.get(peer) if peer is not None else None
+        return known[0] if known is not None and not known[1] else None
+
     def client(self, peer: str | None, values: Sequence[bytes]) -> Address | Refused:
         """
         The client's address.

@@ -52,12 +52,15 @@ class Audited(Shell):
         else:
             face, exchange = exchange_of(request)
         exchange.request_id = identifier = request_id()
-        clock = self._clock
-        exchange.started = started = clock()
+        exchange.started = self._clock()
         face.add_lines(b"X-Request-ID: %s\r\n" % identifier)
-        face.stamp = lambda: b"X-Response-Time: %dms\r\n" % ((clock() - started) * 1000)
+        face.stamp = self._stamp
         face.on_end = self._ended
         return self._inner.render(request)
+
+    def _stamp(self, face: Any) -> bytes:
+        took = (self._clock() - face.exchange.started) * 1000
+        return b"X-Response-Time: %dms\r\n" % took
 
     def _ended(self, face: Any, why: str) -> None:
         exchange: Exchange = face.exchange

@@ -68,6 +68,7 @@ class Channel(Protocol):
         self._slow = False
         self._acked = -1
         self._drained = 0
+        self._idle = 0.0
 
     # -- the socket's events
 
@@ -80,6 +81,7 @@ class Channel(Protocol):
             no_delay(True)
         self.write = writer_of(self.transport)
         self.deadline = self.site.sweep.after(self.site.limits.header_timeout)
+        self._idle = self.site.sweep.interval + self.site.limits.idle_timeout
         self.site.opened(self)
 
     def dataReceived(self, data: bytes) -> None:
@@ -90,7 +92,9 @@ class Channel(Protocol):
             if self._state is DRAIN:
                 self._drain(len(data))
             elif self._state is not CLOSED:
-                self._buffer = self._buffer + data if self._buffer else data
+                if self._buffer:
+                    data = self._buffer + data
+                self._buffer = data
                 self._advance()
         else:
             self._buffer = self._buffer + data if self._buffer else data
@@ -226,9 +230,21 @@ class Channel(Protocol):
     def finished(self, request: Request) -> None:
         """The request's answer is written completely; called by L{Request} only."""
         self._request = None
+        body = self._body
+        if (
+            body is None
+            and self._producer is None
+            and request.keep_alive
+            and self._reading
+            and not self._buffer
+            and not self._half_closed
+            and not self.site.draining
+        ):
+            self._state = IDLE
+            self.deadline = self.site.sweep.now + self._idle
+            return
         if self._producer is not None:
             self.unregister_producer()
-        body = self._body
         if body is not None:
             body.abandon()
         if not request.keep_alive:

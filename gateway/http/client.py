@@ -192,7 +192,9 @@ class UpstreamConnection(Protocol):
             if not self.lost:
                 self.close()
         elif self._head is None:
-            self._buffer = self._buffer + data if self._buffer else data
+            if self._buffer:
+                data = self._buffer + data
+            self._buffer = data
             self._heads(asker)
         else:
             self.deadline = self._pool.sweep.after(self._pool.limits.read_timeout)
@@ -212,6 +214,13 @@ class UpstreamConnection(Protocol):
                 return
             rest = self._buffer[end + 4 :]
             self._buffer = b""
+            if head.length == len(rest) and head.status >= 200 and self._ordinary(head):
+                # The whole answer at once, as most are.
+                self._asker = None
+                self._interims = 0
+                self._pool.release(self)
+                asker.answered(head, head.length, rest, True)
+                return
             if head.status >= 200:
                 self._begin(asker, head, rest)
                 return
@@ -223,6 +232,16 @@ class UpstreamConnection(Protocol):
             asker.interim(head)
             if not rest:
                 return
+
+    def _ordinary(self, head: ResponseHead) -> bool:
+        """Whether a head with its declared body ends an exchange cleanly."""
+        return (
+            self._sent
+            and head.keep_alive
+            and not self._is_head
+            and not self._paused
+            and head.status not in (204, 304)
+        )
 
     def _begin(self, asker: Asker, head: ResponseHead, rest: bytes) -> None:
         """Where does the body end? RFC 9112 section 6.3."""

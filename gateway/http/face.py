@@ -66,7 +66,7 @@ class StockRequestFace:
         self._heads = heads
         self._head: RequestHead | None = None
         self._body: HeldBody | None = None
-        self._stamp: Callable[[], bytes] | None = None
+        self._stamp: Callable[[Any], bytes] | None = None
         self._done = False
         self._declared = UNKNOWN
         self.method: bytes = request.method
@@ -104,19 +104,19 @@ class StockRequestFace:
         return host
 
     @property
-    def stamp(self) -> Callable[[], bytes] | None:
+    def stamp(self) -> Callable[[Any], bytes] | None:
         """See L{Request.stamp}."""
         return self._stamp
 
     @stamp.setter
-    def stamp(self, make: Callable[[], bytes]) -> None:
+    def stamp(self, make: Callable[[Any], bytes]) -> None:
         self._stamp = make
         stock = self._request
         write, finish = stock.write, stock.finish
 
         def stamped() -> None:
             stock.write, stock.finish = write, finish
-            self.add_lines(make())
+            self.add_lines(make(self))
 
         def first_write(data: bytes) -> None:
             stamped()
@@ -140,6 +140,13 @@ class StockRequestFace:
         if not self.started and not self._done:
             self.begin(status, b"", lines, len(body), body, close=close)
             self.finish()
+
+    def whole(
+        self, status: int, first: bytes, lines: bytes, length: int, data: bytes
+    ) -> None:
+        """See L{Request.whole}."""
+        self.begin(status, first[13:-2], lines, length if length >= 0 else UNKNOWN, data)
+        self.finish()
 
     def begin(
         self,

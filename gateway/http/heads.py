@@ -167,25 +167,28 @@ class RequestHead:
     @ivar authorization: the values of all Authorization fields.
     @ivar block: the end-to-end fields to forward, a CRLF behind each.
     @ivar noted: (lower-case name, value) of the fields the rules note or withhold.
-    @ivar lines: all field lines as sent.
+    @ivar plain: HTTP/1.1, persistent, and not HEAD: nothing odd about its answer.
+    @ivar raw: the head as it came.
     """
-
-    __slots__ = (
-        "authorization", "block", "expect_continue", "host", "http11", "keep_alive", "length",
-        "lines", "method", "noted", "target",
-    )  # fmt: skip
 
     method: bytes
     target: bytes
     http11: bool
     host: bytes
-    length: int
-    keep_alive: bool
-    expect_continue: bool
-    authorization: tuple[bytes, ...]
     block: bytes
     noted: list[tuple[bytes, bytes]]
-    lines: list[bytes]
+    raw: bytes
+    length = 0
+    keep_alive = True
+    expect_continue = False
+    authorization: tuple[bytes, ...] = ()
+    plain = False
+
+    @property
+    def lines(self) -> list[bytes]:
+        """All field lines as sent."""
+        lines = self.raw.split(b"\r\n")
+        return lines[2:] if not lines[0] else lines[1:]
 
 
 class RequestHeads:
@@ -207,13 +210,63 @@ class RequestHeads:
         self._lines = _Lines(rules, memo_bytes, _KINDS)
         self._max_line = max_request_line
         self._max_fields = max_fields
+        self._heads: Memo[RequestHead] = Memo(memo_bytes)
+        self._once: set[int] = set()
 
     def parse(self, head: bytes) -> RequestHead:
         """
         Parse everything before the blank line.
 
+        Clients that repeat a whole head but for its token are known by the rest of it.
+
         @raise HeadFault: when it is not one unambiguous request.
         """
+        at = head.find(b"\r\nAuthorization: ")
+        if at < 0:
+            key, value = head, b""
+        else:
+            end = head.find(b"\r\n", at + 17)
+            if end < 0:
+                key, value = head[:at], head[at + 17 :]
+            else:
+                key, value = head[:at] + head[end:], head[at + 17 : end]
+        known = self._heads.young.get(key)
+        if known is None:
+            parsed = self._parse(head)
+            if len(key) <= _MAX_KEPT and parsed.plain and not parsed.length:
+                self._remember(key, parsed)
+            return parsed
+        if at >= 0 and (
+            value.translate(None, _VISIBLE) or value[:1] in _BLANK or value[-1:] in _BLANK
+        ):
+            return self._parse(head)
+        parsed = RequestHead()
+        parsed.__dict__.update(known.__dict__)
+        parsed.raw = head
+        if at >= 0:
+            parsed.authorization = (value,)
+        return parsed
+
+    def _remember(self, key: bytes, parsed: RequestHead) -> None:
+        """
+        Keep a head that is seen for the second time: what is new each time costs no room.
+        Never one with a secret in it, apart from the token that was taken out.
+        """
+        digest = hash(key)
+        if digest not in self._once:
+            if len(self._once) >= 4096:
+                self._once.clear()
+            self._once.add(digest)
+            return
+        lower = key.lower()
+        if any(b"\r\n" + name in lower for name in _SECRET):
+            return
+        kept = RequestHead()
+        kept.__dict__.update(parsed.__dict__)
+        kept.authorization, kept.raw = (), b""
+        self._heads.keep(key, kept, 4 * len(key) + 1000)
+
+    def _parse(self, head: bytes) -> RequestHead:
         lines = head.split(b"\r\n")
         first = lines.pop(0)
         if not first and lines:  # RFC 9112 section 2.2: one empty line is skipped
@@ -228,7 +281,7 @@ class RequestHeads:
         if len(lines) > self._max_fields:
             raise HeadFault(431, "fields")
         parsed.http11 = minor == b"1"
-        parsed.lines = lines
+        parsed.raw = head
         forward: list[bytes] = []
         parsed.noted = noted = []
         host = b""
@@ -258,14 +311,13 @@ class RequestHeads:
             raise HeadFault(400, "no Host")
         parsed.host = host
         parsed.authorization = authorization
-        parsed.expect_continue = False
         parsed.keep_alive = parsed.http11
-        parsed.length = 0
         if special is not None:
             self._special(parsed, special, forward)
         parsed.block = b"".join(forward)
         if absolute:
             parsed.target = _target(parsed.method, absolute, host)
+        parsed.plain = parsed.http11 and parsed.keep_alive and parsed.method != b"HEAD"
         return parsed
 
     def _uncommon(self, first: bytes) -> tuple[bytes, bytes, bytes]:
@@ -375,21 +427,18 @@ class ResponseHead:
     One answer's head.
 
     @ivar length: as declared: bytes, -1 for chunked, -2 when the connection's end ends it.
+    @ivar first: the status line we say it in, with its CRLF.
     See L{RequestHead} for the rest.
     """
 
-    __slots__ = (
-        "block", "http11", "keep_alive", "length", "lines", "noted", "reason", "status",
-    )  # fmt: skip
-
     status: int
     reason: bytes
+    first: bytes
     http11: bool
     length: int
     keep_alive: bool
     block: bytes
     noted: list[tuple[bytes, bytes]]
-    lines: list[bytes]
 
 
 class ResponseHeads:
@@ -403,14 +452,15 @@ class ResponseHeads:
         }
         self._lines = _Lines(rules, memo_bytes, kinds)
         self._max_fields = max_fields
-        self._status: dict[bytes, tuple[bool, int, bytes]] = {}
+        self._status: dict[bytes, tuple[bool, int, bytes, bytes]] = {}
 
-    def _status_line(self, line: bytes) -> tuple[bool, int, bytes]:
+    def _status_line(self, line: bytes) -> tuple[bool, int, bytes, bytes]:
         """Parse it, and remember it: there are only so many."""
         match = STATUS_LINE.fullmatch(line)
         if match is None:
             raise HeadFault(502, "status line")
-        known = match[1] == b"1", int(match[2]), match[3]
+        first = b"HTTP/1.1 %s %s\r\n" % (match[2], match[3])
+        known = match[1] == b"1", int(match[2]), match[3], first
         if len(self._status) < 256 and len(line) < 64:
             self._status[line] = known
         return known
@@ -427,8 +477,7 @@ class ResponseHeads:
         if len(lines) > self._max_fields:
             raise HeadFault(502, "fields")
         parsed = ResponseHead()
-        parsed.http11, parsed.status, parsed.reason = known
-        parsed.lines = lines
+        parsed.http11, parsed.status, parsed.reason, parsed.first = known
         parsed.noted = noted = []
         forward: list[bytes] = []
         length: bytes | None = None

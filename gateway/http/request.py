@@ -47,37 +47,34 @@ class Request(StockFace):
     @ivar code: the answer's status, once known.
     @ivar started: whether some of the answer has been written.
     @ivar extra: header lines to be added to the answer, whoever gives it.
-    @ivar stamp: called as the head is written, returns last header lines.
+    @ivar stamp: called with the request as the head is written, returns last header lines.
     @ivar on_end: called once, with the request and C{""}, or why the answer is cut.
     @ivar on_cut: called once when the client is gone or the connection cut.
     @ivar exchange: the application's, made by the site's C{exchange}.
     """
 
-    __slots__ = (
-        "_chunking", "_declared", "_done", "_mute", "_waiting", "body", "bytes_out",
-        "channel", "code", "exchange", "extra", "head", "keep_alive", "method", "on_cut", "on_end",
-        "stamp", "started",
-    )  # fmt: skip
+    # Defaults stand on the class: most of them are never touched, and a request is made for
+    # each request.
+    code = 200
+    started = False
+    keep_alive = False
+    extra = b""
+    bytes_out = 0
+    stamp: Callable[[Any], bytes] | None = None
+    on_end: Callable[[Any, str], object] | None = None
+    on_cut: Callable[[str], object] | None = None
+    _waiting: list[Deferred[None]] | None = None
+    _done = False
+    _mute = False
+    _chunking = False
+    _declared = UNKNOWN
 
     def __init__(self, channel: Channel, head: RequestHead, body: Body | None) -> None:
         self.channel = channel
         self.head = head
         self.method = head.method
         self.body = body
-        self.code = 200
-        self.started = False
-        self.keep_alive = False
-        self.extra = b""
-        self.bytes_out = 0
         self.exchange: Any = channel.site.exchange()
-        self.stamp: Callable[[], bytes] | None = None
-        self.on_end: Callable[[Request, str], object] | None = None
-        self.on_cut: Callable[[str], object] | None = None
-        self._waiting: list[Deferred[None]] | None = None
-        self._done = False
-        self._mute = False
-        self._chunking = False
-        self._declared = UNKNOWN
 
     # -- the fast face
 
@@ -102,6 +99,46 @@ class Request(StockFace):
             return
         self.begin(status, b"", lines, len(body), body, close=close)
         self.finish()
+
+    def whole(
+        self, status: int, first: bytes, lines: bytes, length: int, data: bytes
+    ) -> None:
+        """
+        Pass an answer on that is all there, in one write, and finish.
+
+        @param first: the status line, with its CRLF.
+        """
+        channel = self.channel
+        if (
+            length != len(data)
+            or self.body is not None
+            or self.stamp is None
+            or not self.head.plain
+            or status in (204, 304)
+            or channel.site.draining
+            or self._done
+            or self.started
+        ):
+            self.begin(status, first[13:-2], lines, length if length >= 0 else UNKNOWN, data)
+            self.finish()
+            return
+        self.started = self.keep_alive = True
+        self.code = status
+        self.bytes_out = length
+        channel.write(
+            b"".join(
+                (
+                    first,
+                    lines,
+                    self.extra,
+                    self.stamp(self),
+                    b"Content-Length: %d\r\n\r\n" % length,
+                    data,
+                )
+            )
+        )
+        self._end("")
+        channel.finished(self)
 
     def begin(
         self,
@@ -128,7 +165,7 @@ class Request(StockFace):
         first = STATUS_LINES.get(status) if not phrase else None
         parts = [first or b"HTTP/1.1 %d %s\r\n" % (status, phrase), lines, self.extra]
         if self.stamp is not None:
-            parts.append(self.stamp())
+            parts.append(self.stamp(self))
         self._mute = self.method == b"HEAD" or status in (204, 304)
         if length >= 0:
             if status != 204:
@@ -239,8 +276,10 @@ class Request(StockFace):
             on_cut(why)
         if on_end is not None:
             on_end(self, why)
+        if self._waiting is None:
+            return
         waiting, self._waiting = self._waiting, None
-        for each in waiting or ():
+        for each in waiting:
             if why:
                 each.errback(Failure(ConnectionDone(why)))
             else:

@@ -29,8 +29,6 @@ class StockFace:
     @ivar postpath: segments still to be used.
     """
 
-    __slots__ = ("__dict__",)
-
     head: Any
     method: bytes
     channel: Any

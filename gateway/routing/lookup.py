@@ -24,6 +24,9 @@ from gateway.verdicts import Reason, Refused
 
 _REFUSED = Refused(Reason.PATH)
 
+#: Good targets remembered, and their bytes at most: 4 MiB in all, then it starts anew.
+_KEPT, _MAX_KEPT = 4096, 512
+
 
 class LookedUp(Shell):
     """
@@ -36,6 +39,7 @@ class LookedUp(Shell):
         self._inner = inner
         self._routes = routes
         self._elsewhere = elsewhere
+        self._known: dict[bytes, tuple[bytes, bytes, Terms | None, bytes]] = {}
 
     def render(self, request: Any) -> Any:
         """Judge the path, find its terms."""
@@ -43,13 +47,26 @@ class LookedUp(Shell):
             face, exchange = request, request.exchange
         else:
             face, exchange = exchange_of(request)
-        path, query = split(face.head.target)
-        exchange.path = path
-        exchange.query = query
-        exchange.terms = self._elsewhere
-        if not judge(path) and path != b"*":
+        target = face.head.target
+        known = self._known.get(target)
+        if known is None:
+            known = self._judge(target)
+        exchange.path, exchange.query, exchange.terms, exchange.rest = known
+        if exchange.terms is None:
+            exchange.terms = self._elsewhere
             return refuse(face, exchange, _REFUSED)
-        found = self._routes.find(path)
-        if found is not None:
-            exchange.terms, exchange.rest = found
         return self._inner.render(request)
+
+    def _judge(self, target: bytes) -> tuple[bytes, bytes, Terms | None, bytes]:
+        """Path, query, terms (C{None}: refused) and the rest behind the prefix."""
+        path, query = split(target)
+        if not judge(path) and path != b"*":
+            return path, query, None, b""
+        found = self._routes.find(path)
+        terms, rest = found if found is not None else (self._elsewhere, b"")
+        known = path, query, terms, rest
+        if len(target) <= _MAX_KEPT:
+            if len(self._known) >= _KEPT:
+                self._known.clear()
+            self._known[target] = known
+        return known

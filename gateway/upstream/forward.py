@@ -198,11 +198,12 @@ class Forwarding:
         if head.noted and not self._cors():
             for name, value in head.noted:
                 lines += b"%s: %s\r\n" % (name, value)
-        face.begin(status, head.reason, lines, length if length >= 0 else UNKNOWN, data)
         if ended:
             self._connection = None
-            face.finish()
-        elif self._connection is not None:
+            face.whole(status, head.first, lines, length, data)
+            return
+        face.begin(status, head.reason, lines, length if length >= 0 else UNKNOWN, data)
+        if self._connection is not None:
             face.registerProducer(self._connection, True)
 
     def data(self, data: bytes) -> None:
