@@ -14,7 +14,7 @@ from typing import Any
 
 from twisted.web.server import NOT_DONE_YET
 
-from gateway.exchange import Exchange, request_id
+from gateway.exchange import Exchange, request_id_line
 from gateway.verdicts import Reason, Refused
 
 _COMMON = b"Content-Type: application/json\r\nCache-Control: no-store\r\n"
@@ -74,7 +74,8 @@ def refuse(face: Any, exchange: Exchange, refused: Refused) -> int:
     lines = _dated.line() + _COMMON + refused.lines
     if refused.retry_after is not None:
         lines += b"Retry-After: %d\r\n" % refused.retry_after
-    body = _BODIES[reason] + exchange.request_id + b'"}'
+    identifier = exchange.request_id or request_id_line()[14:50]
+    body = _BODIES[reason] + identifier + b'"}'
     face.answer(reason.status, lines, body, close=reason in _CLOSING)
     return NOT_DONE_YET
 
@@ -88,15 +89,15 @@ def grant(face: Any, lines: bytes, body: bytes = b"") -> int:
 def fault(status: int) -> bytes:
     """The whole answer to a request that never became one; the connection closes after it."""
     reason = FAULTS[status]
-    identifier = request_id()
-    body = _BODIES[reason] + identifier + b'"}'
+    line = request_id_line()
+    body = _BODIES[reason] + line[14:50] + b'"}'
     return b"".join(
         (
             b"HTTP/1.1 %d %s\r\n" % (status, _PHRASES[status]),
             _dated.line(),
             _COMMON,
-            b"X-Request-ID: %s\r\nContent-Length: %d\r\nConnection: close\r\n\r\n"
-            % (identifier, len(body)),
+            line,
+            b"Content-Length: %d\r\nConnection: close\r\n\r\n" % len(body),
             body,
         )
     )

@@ -66,6 +66,7 @@ class Exchange:
 
     @ivar started: monotonic seconds.
     @ivar request_id: a new UUID as ASCII bytes.
+    @ivar request_id_line: the same as a header line.
     @ivar peer: the socket peer's address as text, C{None} for a UNIX socket.
     @ivar trusted: whether that peer is a trusted proxy.
     @ivar address: the client's address, once known.
@@ -80,6 +81,7 @@ class Exchange:
     # Defaults stand on the class: an exchange is made for each request.
     started = 0.0
     request_id = b""
+    request_id_line = b""
     peer: str | None = None
     trusted = False
     address: Address | None = None
@@ -104,7 +106,8 @@ def exchange_of(request: Any) -> tuple[Any, Exchange]:
     exchange: Exchange | None = face.exchange
     if exchange is None:
         exchange = face.exchange = Exchange()
-        exchange.request_id = request_id()
+        exchange.request_id_line = request_id_line()
+        exchange.request_id = exchange.request_id_line[14:50]
     return face, exchange
 
 
@@ -117,14 +120,14 @@ _ready: list[bytes] = []
 os.register_at_fork(after_in_child=_ready.clear)
 
 
-def request_id() -> bytes:
-    """A new random UUID (RFC 9562 section 5.4) as 36 ASCII bytes."""
+def request_id_line() -> bytes:
+    """X-Request-ID with a new random UUID (RFC 9562 section 5.4), which is [14:50] of it."""
     if not _ready:
         h = os.urandom(16 * _BATCH).hex()
-        text = " ".join(
-            f"{h[i : i + 8]}-{h[i + 8 : i + 12]}-4{h[i + 13 : i + 16]}-"
-            f"{_VARIANT[h[i + 16]]}{h[i + 17 : i + 20]}-{h[i + 20 : i + 32]}"
+        text = "".join(
+            f"X-Request-ID: {h[i : i + 8]}-{h[i + 8 : i + 12]}-4{h[i + 13 : i + 16]}-"
+            f"{_VARIANT[h[i + 16]]}{h[i + 17 : i + 20]}-{h[i + 20 : i + 32]}\r\n"
             for i in range(0, 32 * _BATCH, 32)
         )
-        _ready.extend(text.encode("ascii").split())
+        _ready.extend(text.encode("ascii").splitlines(keepends=True))
     return _ready.pop()

@@ -64,14 +64,15 @@ class RateLimited(Shell):
         return self._judge(request, face, exchange, count)
 
     def _judge(self, request: Any, face: Any, exchange: Exchange, count: Any) -> Any:
+        allowed, limit, remaining, reset_at, retry_after, full = count
         face.add_lines(
             b"X-RateLimit-Limit: %d\r\nX-RateLimit-Remaining: %d\r\nX-RateLimit-Reset: %d\r\n"
-            % (count.limit, count.remaining, count.reset_at)
+            % (limit, remaining, reset_at)
         )
-        if count.allowed:
+        if allowed:
             return self._inner.render(request)
-        reason = Reason.LIMIT_KEYS if count.full else Reason.LIMIT
-        return refuse(face, exchange, Refused(reason, count.retry_after))
+        reason = Reason.LIMIT_KEYS if full else Reason.LIMIT
+        return refuse(face, exchange, Refused(reason, retry_after))
 
     def _wait(self, request: Any, face: Any, exchange: Exchange, counting: Any) -> int:
         # Armed before the first wait: the client may leave while the store is asked.

@@ -64,11 +64,12 @@ class SlidingWindow:
     earlier ones oldest first.
     """
 
-    __slots__ = ("limit", "part", "window")
+    __slots__ = ("limit", "part", "reset", "window")
 
     def __init__(self, limit: int, window: int) -> None:
         self.limit = limit
         self.window = window
+        self.reset = (-1, 0)
         # Rounded up: PARTS sub-windows are never shorter than the window.
         self.part = -(-window // PARTS)
 
@@ -95,7 +96,11 @@ class SlidingWindow:
         return now // self.part > state[1] + PARTS
 
     def _passed(self, remaining: int, latest: int) -> Count:
-        return Count(True, self.limit, remaining, -(-(latest + PARTS + 1) * self.part // _SECOND))
+        known, reset_at = self.reset
+        if known != latest:
+            reset_at = -(-(latest + PARTS + 1) * self.part // _SECOND)
+            self.reset = latest, reset_at
+        return Count(True, self.limit, remaining, reset_at)
 
     def _move(self, state: list[int], index: int) -> None:
         """Enter a new sub-window: the latest joins the earlier ones, the too old leave."""

@@ -17,7 +17,7 @@ from twisted.web.resource import IResource
 
 from gateway.answers import FAULTS
 from gateway.audit.record import IAuditLog
-from gateway.exchange import Exchange, exchange_of, request_id
+from gateway.exchange import Exchange, exchange_of, request_id_line
 from gateway.http.request import Request
 from gateway.shell import Shell
 
@@ -51,9 +51,10 @@ class Audited(Shell):
             face, exchange = request, request.exchange
         else:
             face, exchange = exchange_of(request)
-        exchange.request_id = identifier = request_id()
+        exchange.request_id_line = line = request_id_line()
+        exchange.request_id = line[14:50]
         exchange.started = self._clock()
-        face.add_lines(b"X-Request-ID: %s\r\n" % identifier)
+        face.add_lines(line)
         face.stamp = self._stamp
         face.on_end = self._ended
         return self._inner.render(request)

@@ -17,6 +17,7 @@ from typing import Protocol as Typing
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IPushProducer
 from twisted.internet.protocol import Protocol
+from twisted.internet.tcp import Connection
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -183,6 +184,9 @@ class UpstreamConnection(Protocol):
         if no_delay is not None:
             no_delay(True)
         self._write = writer_of(self.transport)
+        if isinstance(self.transport, Connection) and not getattr(self.transport, "TLS", False):
+            # The endpoint's wrapper has done its work: it need not see every byte.
+            self.transport.protocol = self
         self._pool.sweep.watch(self)
 
     def dataReceived(self, data: bytes) -> None:

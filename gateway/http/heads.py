@@ -252,14 +252,7 @@ class RequestHeads:
         Keep a head that is seen for the second time: what is new each time costs no room.
         Never one with a secret in it, apart from the token that was taken out.
         """
-        digest = hash(key)
-        if digest not in self._once:
-            if len(self._once) >= 4096:
-                self._once.clear()
-            self._once.add(digest)
-            return
-        lower = key.lower()
-        if any(b"\r\n" + name in lower for name in _SECRET):
+        if not _second_sight(self._once, key):
             return
         kept = RequestHead()
         kept.__dict__.update(parsed.__dict__)
@@ -360,6 +353,18 @@ class RequestHeads:
             _take_named(forward, connection)
 
 
+def _second_sight(once: set[int], key: bytes) -> bool:
+    """Whether a head has been seen before and has no secret in it."""
+    digest = hash(key)
+    if digest not in once:
+        if len(once) >= 4096:
+            once.clear()
+        once.add(digest)
+        return False
+    lower = key.lower()
+    return not any(b"\r\n" + name in lower for name in _SECRET)
+
+
 def _request_length(length: bytes | None, coding: bytes | None, http11: bool) -> int:
     """RFC 9112 section 6.3, with every doubtful case refused."""
     if coding is None:
@@ -453,6 +458,8 @@ class ResponseHeads:
         self._lines = _Lines(rules, memo_bytes, kinds)
         self._max_fields = max_fields
         self._status: dict[bytes, tuple[bool, int, bytes, bytes]] = {}
+        self._heads: Memo[ResponseHead] = Memo(memo_bytes)
+        self._once: set[int] = set()
 
     def _status_line(self, line: bytes) -> tuple[bool, int, bytes, bytes]:
         """Parse it, and remember it: there are only so many."""
@@ -467,10 +474,20 @@ class ResponseHeads:
 
     def parse(self, head: bytes) -> ResponseHead:
         """
-        Parse everything before the blank line.
+        Parse everything before the blank line. Whoever gets it must not change it: within
+        a second, all that changes in most answers' heads is nothing, so heads are shared.
 
         @raise HeadFault: (502) when it is not one unambiguous answer.
         """
+        known = self._heads.young.get(head)
+        if known is not None:
+            return known
+        parsed = self._parse(head)
+        if len(head) <= _MAX_KEPT and _second_sight(self._once, head):
+            self._heads.keep(head, parsed, 4 * len(head) + 1000)
+        return parsed
+
+    def _parse(self, head: bytes) -> ResponseHead:
         lines = head.split(b"\r\n")
         first = lines.pop(0)
         known = self._status.get(first) or self._status_line(first)

@@ -23,6 +23,8 @@ def writer_of(transport: Any) -> Callable[[bytes], object]:
         write: Callable[[bytes], object] = transport.write
         return write
 
+    send = transport.socket.send
+
     def write_now(data: bytes) -> None:
         # What is buffered goes first; so does the transport's opinion of itself.
         if (
@@ -33,10 +35,12 @@ def writer_of(transport: Any) -> Callable[[bytes], object]:
         ):
             transport.write(data)
             return
-        sent = transport.writeSomeData(data)
-        if sent == len(data):
-            return
-        # A fraction was taken, or the connection is broken, which the reactor will find.
-        transport.write(data[sent:] if isinstance(sent, int) and sent > 0 else data)
+        try:
+            sent = send(data)
+        except OSError:
+            # The socket is full, or broken, which the reactor will find.
+            sent = 0
+        if sent != len(data):
+            transport.write(data[sent:])
 
     return write_now

@@ -57,9 +57,7 @@ class HeadWriter:
                 b"\r\n",
                 head.block,
                 identity.headers if identity is not None else b"",
-                b"X-Request-ID: ",
-                exchange.request_id,
-                b"\r\n",
+                exchange.request_id_line,
                 self._forwarded(exchange, head),
                 framing,
             )
