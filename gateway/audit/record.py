@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from functools import lru_cache
+from itertools import chain
 
 from zope.interface import Interface
 
@@ -93,6 +94,50 @@ def values(row: Row) -> tuple[str | int, ...]:
         bytes_in,
         bytes_out,
     )
+
+
+def flat(rows: list[Row]) -> list[str | int]:
+    """
+    The column values of many rows, one row behind the other, as L{values} gives them.
+
+    Column by column, for the writer's thread holds up the reactor while it is in Python:
+    a comprehension over one column costs a third of a call for each row.
+    """
+    (ended, duration, users, methods, paths, statuses, ips, agents, ids, routes, upstreams,
+     reasons, bytes_in, bytes_out) = zip(*rows, strict=True)  # fmt: skip
+    try:
+        # No path has a line break in it, so all of them decode at once where all are ASCII.
+        plain = b"\n".join(paths).decode("ascii").split("\n")
+        identifiers = b"\n".join(ids).decode("ascii").split("\n")
+        names = [ANONYMOUS if user is None else user for user in users]
+        "".join(names).encode("utf-8")
+        if len(plain) != len(rows) or len(identifiers) != len(rows):
+            raise ValueError("a line break")
+    except ValueError:
+        return [value for row in rows for value in values(row)]
+    columns = (
+        [iso(end - took) for end, took in zip(ended, duration, strict=True)],
+        names,
+        [_METHODS.get(method) or text(method) for method in methods],
+        [text(raw) for raw in paths] if "\x00" in "".join(plain) else plain,
+        statuses,
+        [int(took * 1000) for took in duration],
+        ips,
+        ["unknown" if not agent else text(agent)[:_AGENT] for agent in agents],
+        identifiers,
+        routes,
+        upstreams,
+        reasons,
+        bytes_in,
+        bytes_out,
+    )
+    return list(chain.from_iterable(zip(*columns, strict=True)))
+
+
+_METHODS = {
+    name.encode(): name
+    for name in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+}
 
 
 def detail(**facts: object) -> str:

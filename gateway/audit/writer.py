@@ -20,7 +20,7 @@ from collections.abc import Callable
 
 from zope.interface import implementer
 
-from gateway.audit.record import COLUMNS, IAuditLog, Row, detail, iso, values
+from gateway.audit.record import COLUMNS, IAuditLog, Row, detail, flat, iso
 from gateway.audit.schema import open_database
 
 #: Different (address, reason) pairs counted; the others are counted together.
@@ -202,11 +202,10 @@ class AuditWriter:
         try:
             for at in range(0, len(taken), self._batch):
                 part = taken[at : at + self._batch]
-                flat = [value for row in part for value in values(row)]
                 connection.execute(
                     f"INSERT INTO audit_logs ({_COLUMNS}) VALUES "  # noqa: S608 - constants
                     + ",".join([_PLACES] * len(part)),
-                    flat,
+                    flat(part),
                 )
             connection.execute("COMMIT")
         except BaseException:

@@ -14,9 +14,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gateway.audit.query import last_rows, table
-from gateway.audit.record import Row, iso, values
+from gateway.audit.record import Row, flat, iso, values
 from gateway.audit.schema import VERSION, WrongVersion, open_database
 from gateway.audit.writer import AuditWriter
 
@@ -257,3 +259,14 @@ def test_values_and_times() -> None:
     """The timestamp is the request's beginning, in UTC with milliseconds."""
     assert iso(0.0015) == "1970-01-01T00:00:00.001Z"
     assert values(row())[0] == "2023-11-14T22:13:20.250Z"
+
+
+paths = st.one_of(st.just(b"/a"), st.binary(max_size=20), st.just("é".encode()))
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(paths, st.one_of(st.none(), st.text(st.characters(), max_size=5)), st.one_of(st.none(), st.binary(max_size=5)), st.floats(0, 4e9)), min_size=1, max_size=6))
+def test_columns_are_rows(given_rows: list[tuple[bytes, str | None, bytes | None, float]]) -> None:
+    """Many rows at once are what each of them is alone."""
+    rows: list[Row] = [(*(row(user, path=path, ended=ended))[:7], agent, *(row())[8:]) for path, user, agent, ended in given_rows]  # type: ignore[misc]
+    assert flat(rows) == [value for each in rows for value in values(each)]
