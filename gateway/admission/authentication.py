@@ -44,7 +44,7 @@ class Authenticated(Shell):
             face, exchange = request, request.exchange
         else:
             face, exchange = exchange_of(request)
-        raw = bearer(face.head.authorization)
+        raw = bearer(face.authorization)
         if isinstance(raw, Refused):
             return refuse(face, exchange, raw)
         rules = (exchange.terms or self._terms).identity

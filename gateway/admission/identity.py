@@ -51,11 +51,12 @@ class Identity:
 
     @ivar user: C{sub}.
     @ivar headers: the identity fields for the upstream, a CRLF behind each.
+    @ivar sub_key: C{limit_key("sub")}, which is asked for most.
     @ivar not_before: unix seconds, leeway included.
     @ivar expires: the same; infinite without C{exp}.
     """
 
-    __slots__ = ("_keys", "claims", "expires", "headers", "not_before", "role", "user")
+    __slots__ = ("_keys", "claims", "expires", "headers", "not_before", "role", "sub_key", "user")
 
     def __init__(
         self, user: str, role: str, headers: bytes, claims: dict[str, Any],
@@ -67,7 +68,8 @@ class Identity:
         self.claims = claims
         self.not_before = not_before
         self.expires = expires
-        self._keys: dict[str, str | None] = {"sub": f"sub:{user}"}
+        self.sub_key = f"sub:{user}"
+        self._keys: dict[str, str | None] = {"sub": self.sub_key}
 
     def limit_key(self, claim: str) -> str | None:
         """

@@ -55,7 +55,11 @@ class RateLimited(Shell):
         else:
             face, exchange = exchange_of(request)
         terms = exchange.terms or self._terms
-        key = limit_key(exchange, terms.rate_key)
+        kind = terms.rate_key
+        if kind == "sub" and exchange.identity is not None:
+            key: str | None = exchange.identity.sub_key
+        else:
+            key = limit_key(exchange, kind)
         if key is None:
             return refuse(face, exchange, _NO_KEY)
         count = self._buckets.take(terms.rate, key, int(self._now() * 1_000_000))

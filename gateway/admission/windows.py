@@ -73,34 +73,34 @@ class SlidingWindow:
         # Rounded up: PARTS sub-windows are never shorter than the window.
         self.part = -(-window // PARTS)
 
-    def take(self, state: list[int] | None, now: int) -> tuple[list[int] | None, Count]:
-        """Count one request; the state to keep (C{None}: still nothing) and the outcome."""
-        index = now // self.part
-        limit = self.limit
+    def take(self, state: list[int] | None, now: int) -> tuple[list[int], Count]:
+        """Count one request; the state to keep, new where there was none, and the outcome."""
         if state is None:
-            if limit < 1:
-                return None, _refused(limit, now, now + self.window)
-            return [1, index, 1], self._passed(limit - 1, index)
+            state = [0, now // self.part, 0]
+        return state, self.count(state, now)
+
+    def count(self, state: list[int], now: int) -> Count:
+        """Count one request in a state."""
+        index = now // self.part
         if index > state[1]:
             self._move(state, index)
         # Else the same sub-window, or the clock went back: count in the latest.
         total = state[0]
+        limit = self.limit
         if total >= limit:
-            return state, _refused(limit, now, self._free_at(state))
+            return _refused(limit, now, self._free_at(state))
         state[0] = total = total + 1
         state[2] += 1
-        return state, self._passed(limit - total, state[1])
+        latest, reset_at = self.reset
+        if latest != state[1]:
+            latest = state[1]
+            reset_at = -(-(latest + PARTS + 1) * self.part // _SECOND)
+            self.reset = latest, reset_at
+        return Count(True, limit, limit - total, reset_at, 0, False)
 
     def expired(self, state: list[int], now: int) -> bool:
         """Whether nothing in it counts any more."""
         return now // self.part > state[1] + PARTS
-
-    def _passed(self, remaining: int, latest: int) -> Count:
-        known, reset_at = self.reset
-        if known != latest:
-            reset_at = -(-(latest + PARTS + 1) * self.part // _SECOND)
-            self.reset = latest, reset_at
-        return Count(True, self.limit, remaining, reset_at)
 
     def _move(self, state: list[int], index: int) -> None:
         """Enter a new sub-window: the latest joins the earlier ones, the too old leave."""
@@ -136,18 +136,22 @@ class FixedWindow:
         self.limit = limit
         self.window = window
 
-    def take(self, state: list[int] | None, now: int) -> tuple[list[int] | None, Count]:
+    def take(self, state: list[int] | None, now: int) -> tuple[list[int], Count]:
         """See L{SlidingWindow.take}."""
-        index = now // self.window
         if state is None:
-            state = [index, 0]
-        elif index > state[0]:
+            state = [now // self.window, 0]
+        return state, self.count(state, now)
+
+    def count(self, state: list[int], now: int) -> Count:
+        """See L{SlidingWindow.count}."""
+        index = now // self.window
+        if index > state[0]:
             state[0], state[1] = index, 0
         end = (state[0] + 1) * self.window
         if state[1] >= self.limit:
-            return state, _refused(self.limit, now, end)
+            return _refused(self.limit, now, end)
         state[1] += 1
-        return state, Count(True, self.limit, self.limit - state[1], _up(end))
+        return Count(True, self.limit, self.limit - state[1], _up(end))
 
     def expired(self, state: list[int], now: int) -> bool:
         """See L{SlidingWindow.expired}."""
@@ -169,20 +173,22 @@ class Gcra:
         self.window = window
         self.burst = burst
 
-    def take(self, state: list[int] | None, now: int) -> tuple[list[int] | None, Count]:
+    def take(self, state: list[int] | None, now: int) -> tuple[list[int], Count]:
         """See L{SlidingWindow.take}."""
+        if state is None:
+            state = [now * self.limit]
+        return state, self.count(state, now)
+
+    def count(self, state: list[int], now: int) -> Count:
+        """See L{SlidingWindow.count}."""
         limit, window = self.limit, self.window
         scaled = now * limit
-        before = state[0] if state is not None else scaled
-        free = max(before, scaled) + window
+        free = max(state[0], scaled) + window
         lacking = free - scaled - window * self.burst
         if lacking > 0:
-            return state, _refused(limit, now, -(-(scaled + lacking) // limit))
-        if state is None:
-            state = [free]
-        else:
-            state[0] = free
-        return state, Count(True, limit, -lacking // window, _up(-(-free // limit)))
+            return _refused(limit, now, -(-(scaled + lacking) // limit))
+        state[0] = free
+        return Count(True, limit, -lacking // window, _up(-(-free // limit)))
 
     def expired(self, state: list[int], now: int) -> bool:
         """See L{SlidingWindow.expired}."""

@@ -74,6 +74,7 @@ class Body:
             self._held = []
             taker.bodyReceived(held)
         if self.ended:
+            self._taker = None
             taker.bodyEnded(self.trailers)
         elif not self._paused:
             self._channel.resume_reading()
@@ -128,7 +129,9 @@ class Body:
         if data:
             self._take(data)
         if self.ended and not self.failed and self._taker is not None:
-            self._taker.bodyEnded(self.trailers)
+            # Let go of the taker: it holds the request, which holds this body.
+            taker, self._taker = self._taker, None
+            taker.bodyEnded(self.trailers)
         return rest
 
     def gone(self, why: str) -> None:

@@ -159,8 +159,9 @@ class Channel(Protocol):
         if end > self.site.limits.max_head:
             self.refuse(431)
             return
+        raw = buffer[:end]
         try:
-            head = self.site.heads.parse(buffer[:end])
+            head, authorization = self.site.heads.read(raw)
         except HeadFault as fault:
             self.refuse(fault.status)
             return
@@ -169,11 +170,11 @@ class Channel(Protocol):
         self.deadline = NEVER
         if head.length == 0:
             self._buffer = rest
-            self._request = request = Request(self, head, None)
+            self._request = request = Request(self, head, authorization, raw, None)
         else:
             self._buffer = b""
             self._body = body = Body(self, head.length, head.expect_continue)
-            self._request = request = Request(self, head, body)
+            self._request = request = Request(self, head, authorization, raw, body)
             self.deadline = self.site.sweep.after(self.site.limits.body_timeout)
             if rest:
                 self._feed_body(rest)

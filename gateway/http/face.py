@@ -90,6 +90,11 @@ class StockRequestFace:
         return self._head
 
     @property
+    def authorization(self) -> tuple[bytes, ...]:
+        """The values of all Authorization fields."""
+        return self.head.authorization
+
+    @property
     def body(self) -> HeldBody | None:
         """The body, or C{None} when it is empty."""
         if self._body is None and self._request.content is not None:

@@ -187,8 +187,13 @@ class RequestHead:
     @property
     def lines(self) -> list[bytes]:
         """All field lines as sent."""
-        lines = self.raw.split(b"\r\n")
-        return lines[2:] if not lines[0] else lines[1:]
+        return field_lines(self.raw)
+
+
+def field_lines(raw: bytes) -> list[bytes]:
+    """The field lines of a request's head as it came."""
+    lines = raw.split(b"\r\n")
+    return lines[2:] if not lines[0] else lines[1:]
 
 
 class RequestHeads:
@@ -217,9 +222,17 @@ class RequestHeads:
         """
         Parse everything before the blank line.
 
-        Clients that repeat a whole head but for its token are known by the rest of it.
-
         @raise HeadFault: when it is not one unambiguous request.
+        """
+        return self._parse(head)
+
+    def read(self, head: bytes) -> tuple[RequestHead, tuple[bytes, ...]]:
+        """
+        The same for clients that repeat a whole head but for its token: known by the rest of
+        it, the head is shared, and the token is handed out beside it.
+
+        @return: the head, which must not be changed (its C{authorization} and C{raw} are not
+            to be used), and the values of all Authorization fields.
         """
         at = head.find(b"\r\nAuthorization: ")
         if at < 0:
@@ -235,17 +248,13 @@ class RequestHeads:
             parsed = self._parse(head)
             if len(key) <= _MAX_KEPT and parsed.plain and not parsed.length:
                 self._remember(key, parsed)
-            return parsed
-        if at >= 0 and (
-            value.translate(None, _VISIBLE) or value[:1] in _BLANK or value[-1:] in _BLANK
-        ):
-            return self._parse(head)
-        parsed = RequestHead()
-        parsed.__dict__.update(known.__dict__)
-        parsed.raw = head
-        if at >= 0:
-            parsed.authorization = (value,)
-        return parsed
+            return parsed, parsed.authorization
+        if at < 0:
+            return known, ()
+        if value.translate(None, _VISIBLE) or value[:1] in _BLANK or value[-1:] in _BLANK:
+            parsed = self._parse(head)
+            return parsed, parsed.authorization
+        return known, (value,)
 
     def _remember(self, key: bytes, parsed: RequestHead) -> None:
         """

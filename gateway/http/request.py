@@ -42,7 +42,9 @@ class Request(StockFace):
     """
     A request of a L{Channel}.
 
-    @ivar head: the parsed head.
+    @ivar head: the parsed head, maybe shared with other requests: not to be changed.
+    @ivar authorization: the values of all Authorization fields.
+    @ivar raw: the head as it came.
     @ivar body: the body on its way (C{IStreamedBody}), or C{None} when there is none.
     @ivar code: the answer's status, once known.
     @ivar started: whether some of the answer has been written.
@@ -69,9 +71,18 @@ class Request(StockFace):
     _chunking = False
     _declared = UNKNOWN
 
-    def __init__(self, channel: Channel, head: RequestHead, body: Body | None) -> None:
+    def __init__(
+        self,
+        channel: Channel,
+        head: RequestHead,
+        authorization: tuple[bytes, ...],
+        raw: bytes,
+        body: Body | None,
+    ) -> None:
         self.channel = channel
         self.head = head
+        self.authorization = authorization
+        self.raw = raw
         self.method = head.method
         self.body = body
         self.exchange: Any = channel.site.exchange()

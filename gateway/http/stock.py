@@ -15,6 +15,8 @@ from urllib.parse import unquote_to_bytes
 from twisted.web import http
 from twisted.web.http_headers import Headers
 
+from gateway.http.heads import field_lines
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -30,13 +32,14 @@ class StockFace:
     """
 
     head: Any
+    raw: bytes
     method: bytes
     channel: Any
     begin: Callable[..., None]
     finish: Callable[..., None]
 
     _LAZY: dict[str, Callable[[Any], Any]] = {
-        "requestHeaders": lambda self: _headers(self.head.lines),
+        "requestHeaders": lambda self: _headers(field_lines(self.raw)),
         "responseHeaders": lambda self: Headers(),
         "content": lambda self: BytesIO(),
         "path": lambda self: self.uri.partition(b"?")[0],

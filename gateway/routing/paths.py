@@ -88,7 +88,7 @@ def _harmless(path: bytes) -> bool:
 
 def _encodes(path: bytes, octets: frozenset[int]) -> bool:
     """Whether one of the octets is there percent-encoded."""
-    return any(int(digits, 16) in octets for digits in _ESCAPE.findall(path))
+    return any(int(digits, 16) in octets for digits in set(_ESCAPE.findall(path)))
 
 
 def split(target: bytes) -> tuple[bytes, bytes]:

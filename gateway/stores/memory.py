@@ -49,16 +49,14 @@ class MemoryBuckets:
         table = shards[hash(key) % SHARDS]
         state = table.get(key)
         if state is not None:
-            return rule.take(state, now)[1]
+            return rule.count(state, now)
         if self._held >= self._room:
             self._make_room(now)
             if self._held >= self._room:
                 self.refused_new_keys += 1
                 return Count(False, rule.limit, 0, -(-now // 1_000_000) + 1, 1, full=True)
-        state, count = rule.take(None, now)
-        if state is not None:
-            table[key] = state
-            self._held += 1
+        table[key], count = rule.take(None, now)
+        self._held += 1
         return count
 
     def sweep(self, now: int, at_most: int = SLICE) -> None:

@@ -56,6 +56,7 @@ upstream = http://127.0.0.1:1
 def upstream(shared_upstream: Upstream) -> Iterator[Upstream]:
     """The shared upstream, with nothing remembered and no opinion."""
     shared_upstream.answer = ok
+    shared_upstream.settle()
     shared_upstream.calls.clear()
     shared_upstream.log.clear()
     yield shared_upstream

@@ -104,6 +104,7 @@ class Upstream:
         self.answer = answer
         self.calls: list[Call] = []
         self.log = bytearray()
+        self.unfinished: set[socket.socket] = set()
         self.ended = threading.Semaphore(0)
         self._sockets: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
@@ -127,6 +128,7 @@ class Upstream:
         with contextlib.suppress(OSError, ValueError), sock:
             while True:
                 call = self._read(sock)
+                self.unfinished.discard(sock)
                 if call is None:
                     break
                 self.calls.append(call)
@@ -134,6 +136,7 @@ class Upstream:
                 if answer is None:
                     break
                 sock.sendall(answer)
+        self.unfinished.discard(sock)
         self.ended.release()
 
     def _read(self, sock: socket.socket) -> Call | None:
@@ -141,6 +144,7 @@ class Upstream:
 
         def more() -> bool:
             data = sock.recv(65536)
+            self.unfinished.add(sock)
             self.log.extend(data)
             buffer.extend(data)
             return bool(data)
@@ -164,6 +168,12 @@ class Upstream:
         else:
             body = rest
         return Call(sock, bytes(buffer), head, body)
+
+    def settle(self) -> None:
+        """Wait until nobody is in the middle of a request any more."""
+        deadline = time.monotonic() + WAIT
+        while self.unfinished and time.monotonic() < deadline:
+            select.select([], [], [], 0.005)
 
     def stop(self) -> None:
         """End all."""
