@@ -220,6 +220,28 @@ def test_routed_and_permitted(make: Any) -> None:
     assert ask(make, root, raw("/a/b", guest))[0] == 403
 
 
+DODGES = ["/admin;x", "/admin;x/y", "/admin%3Bx", "/admin%3Fx", "/admin%23", "/%2561dmin/y", "/v1%3Aadmin", "/v1%253Aadmin/y", "/a/in%40side"]
+
+
+@both
+@pytest.mark.parametrize("path", DODGES)
+def test_row_8_no_route_is_dodged(make: Any, path: str) -> None:
+    """Row 8: a path that a careless service reads as another route's is refused, not sent by the laxer route."""
+    table = RouteTable({name: Terms(route=name) for name in ("/", "/a", "/a/in@side", "/admin", "/v1:admin")})
+    root = LookedUp(Routed(INNER), table, Terms())
+    assert ask(make, root, raw(path))[0] == 400
+    for harmless in ("/b;x", "/a/b;x=1/c", "/admin/a;x", "/admin/v1%3Aadmin", "/users/bob%40a.example", "/100%25"):
+        assert ask(make, root, raw(harmless))[2] == b"inner"
+
+
+@both
+def test_no_route_no_dodge(make: Any) -> None:
+    """Where no route takes the path as it is written, it stays a 404."""
+    root = LookedUp(Routed(INNER), RouteTable({"/admin": Terms(route="/admin")}), Terms())
+    for path in ("/admin;x", "/admin%3Fx", "/%2561dmin", "/b%20c"):
+        assert ask(make, root, raw(path))[0] == 404
+
+
 class Echo(Resource):
     """Says what it was sent."""
 

@@ -4,7 +4,8 @@ Lets a request through while its key is under the limit; says when to come back 
 
 Three ways to count, each with its bound. Integers only (microseconds of the wall
 clock), so that a client that waits exactly as long as it was told gets in. A clock that
-goes back makes every one of them stricter, never looser. Nothing here reads a clock.
+goes back stands still to them until it has caught up: stricter, never looser. Nothing here
+reads a clock.
 
 A state is a small list of the rule's own, changed in place; a refused request changes
 nothing.

@@ -16,7 +16,7 @@ from twisted.web.resource import IResource
 from gateway.answers import refuse
 from gateway.exchange import exchange_of
 from gateway.http.request import Request
-from gateway.routing.paths import judge, split
+from gateway.routing.paths import carelessly, judge, split
 from gateway.routing.table import RouteTable
 from gateway.shell import Shell
 from gateway.terms import Terms
@@ -63,6 +63,12 @@ class LookedUp(Shell):
         if not judge(path) and path != b"*":
             return path, query, None, b""
         found = self._routes.find(path)
+        if (
+            found is not None
+            and (b"%" in path or b";" in path)
+            and not self._routes.leads(carelessly(path), found[0])
+        ):
+            return path, query, None, b""
         terms, rest = found if found is not None else (self._elsewhere, b"")
         known = path, query, terms, rest
         if len(target) <= _MAX_KEPT:

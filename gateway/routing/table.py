@@ -47,6 +47,17 @@ class RouteTable(Generic[T]):
             return self._root, path
         return None
 
+    def leads(self, path: bytes, value: T) -> bool:
+        """
+        Whether the path leads to C{value}.
+
+        What a careless service makes of a path (L{gateway.routing.paths.carelessly}) must
+        lead where the path itself does, or the one route's rules would be dodged by way
+        of another: C{/admin;x} and C{/%2561dmin} through C{/}, C{/v1%3Aadmin} past C{/v1:admin}.
+        """
+        found = self.find(path)
+        return found is not None and found[0] is value
+
 
 def _nth_slash(path: bytes, depth: int) -> int:
     """Where the segment behind the first C{depth} ones begins, or the path's end."""

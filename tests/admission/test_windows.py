@@ -18,14 +18,18 @@ steps = st.lists(st.one_of(st.integers(0, 200_000), st.just(0), st.integers(-400
 
 
 def drive(rule: Any, moves: list[int]) -> list[int]:
-    """Times of the requests that passed."""
-    now, state, passed = START, None, []
+    """
+    Times of the requests that passed. To a limiter a clock that goes back stands still until
+    it has caught up: what it promises holds for that time.
+    """
+    now, latest, state, passed = START, START, None, []
     for move in moves:
         now += move
+        latest = max(latest, now)
         state, count = rule.take(state, now)
         assert 0 <= count.remaining <= max(rule.limit, getattr(rule, "burst", 0))
         if count.allowed:
-            passed.append(now)
+            passed.append(latest)
         else:
             assert count.retry_after >= 1
     return passed
