@@ -22,7 +22,7 @@ def drive(rule: Any, moves: list[int]) -> list[int]:
     Times of the requests that passed. To a limiter a clock that goes back stands still until
     it has caught up: what it promises holds for that time.
     """
-    now, latest, state, passed = START, START, None, []
+    now, latest, state, passed = START, 0, None, []
     for move in moves:
         now += move
         latest = max(latest, now)
