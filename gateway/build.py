@@ -3,11 +3,14 @@
 Makes rules out of settings: the keys, the common terms and the terms of every route.
 
 Lets in only settings that have been read without a problem; decides nothing about a
-request. Rules that a route does not override are shared by identity.
+request. Rules that a route does not override are shared by identity, and so are rules
+that mean the same as in the configuration before: counters and caches hang on them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
+from dataclasses import astuple, replace
 from typing import Any
 
 from gateway.admission.addresses import AddressRules
@@ -27,6 +30,42 @@ from gateway.settings import (
 )
 from gateway.terms import Terms
 from gateway.upstream.targets import Targets
+
+
+class Rules:
+    """
+    The rules of one configuration that others hold on to by identity.
+
+    @param before: those of the configuration before.
+    """
+
+    def __init__(self, before: Rules | None = None) -> None:
+        self._before = before
+        self._made: dict[tuple[Hashable, ...], Any] = {}
+
+    def of(self, kind: str, meaning: Hashable, make: Callable[[], Any]) -> Any:
+        """The one rule of its kind that means this."""
+        key = (kind, meaning)
+        rule = self._made.get(key)
+        if rule is None and self._before is not None:
+            rule = self._before._made.get(key)
+        if rule is None:
+            rule = make()
+        self._made[key] = rule
+        return rule
+
+    def all(self, kind: str) -> set[Any]:
+        """Every rule of a kind."""
+        return {rule for (made, _), rule in self._made.items() if made == kind}
+
+    def hold(self) -> None:
+        """The configuration before has gone."""
+        self._before = None
+
+
+def key_meaning(jwt: JwtSettings) -> Hashable:
+    """What a verified token was verified with."""
+    return jwt.algorithms, jwt.secret.reveal() if jwt.secret is not None else jwt.public_key
 
 
 def verification_key(jwt: JwtSettings) -> VerificationKey:
@@ -64,46 +103,63 @@ def cors_rules(settings: CorsSettings) -> CorsRules:
     )
 
 
-def identity_rules(settings: JwtSettings) -> IdentityRules:
+def identity_rules(settings: JwtSettings, rules: Rules) -> IdentityRules:
     """What is asked of a token beyond its signature."""
-    return IdentityRules(
-        issuer=settings.issuer,
-        audience=settings.audience,
-        leeway=settings.leeway,
-        require_exp=settings.require_exp,
-        role_claim=settings.role_claim,
-        default_role=settings.default_role,
-    )
+    meaning = (
+        settings.issuer, settings.audience, settings.leeway, settings.require_exp,
+        settings.role_claim, settings.default_role,
+    )  # fmt: skip
+    found: IdentityRules = rules.of("identity", meaning, lambda: IdentityRules(*meaning))
+    return found
 
 
-def terms_of(settings: Settings) -> Terms:
+def counter(settings: RateLimitSettings, rules: Rules, owner: str) -> Any:
+    """
+    The limiter's rule of the common counter, or of a route's own.
+
+    @param owner: the route's prefix; empty for the common one.
+    """
+    # Where counters are, how many, and whose they are changes nothing in one of them.
+    counted = replace(
+        settings, key="", keys=0, store="", on_store_failure="",
+        burst=settings.burst if settings.algorithm == "gcra" else 0,
+    )  # fmt: skip
+    return rules.of("rate", (owner, astuple(counted)), lambda: rate_rule(settings))
+
+
+def terms_of(settings: Settings, rules: Rules) -> Terms:
     """The terms of requests that no route takes, and what routes share."""
     return Terms(
         addresses=address_rules(settings.ip),
         cors=cors_rules(settings.cors),
-        identity=identity_rules(settings.jwt),
-        rate=rate_rule(settings.ratelimit),
+        identity=identity_rules(settings.jwt, rules),
+        rate=counter(settings.ratelimit, rules, ""),
         rate_key=settings.ratelimit.key,
         max_body=settings.body.max_size,
     )
 
 
-def routes_of(settings: Settings, common: Terms, targets: Targets) -> RouteTable[Terms]:
+def routes_of(
+    settings: Settings, common: Terms, targets: Targets, rules: Rules
+) -> RouteTable[Terms]:
     """The table of routes with their terms."""
     return RouteTable(
-        {route.prefix: _route_terms(settings, route, common, targets) for route in settings.routes}
+        {
+            route.prefix: _route_terms(settings, route, common, targets, rules)
+            for route in settings.routes
+        }
     )
 
 
 def _route_terms(
-    settings: Settings, route: RouteSettings, common: Terms, targets: Targets
+    settings: Settings, route: RouteSettings, common: Terms, targets: Targets, rules: Rules
 ) -> Terms:
     return Terms(
         route=route.prefix,
         addresses=common.addresses if route.ip is settings.ip else address_rules(route.ip),
         cors=common.cors if route.cors is settings.cors else cors_rules(route.cors),
-        identity=common.identity if route.jwt is settings.jwt else identity_rules(route.jwt),
-        rate=rate_rule(route.ratelimit) if route.own_counter else common.rate,
+        identity=identity_rules(route.jwt, rules),
+        rate=counter(route.ratelimit, rules, route.prefix) if route.own_counter else common.rate,
         rate_key=route.ratelimit.key,
         policy=Policy(
             methods=route.methods,

@@ -76,6 +76,7 @@ class Exchange:
     @ivar reason: why the request was refused or cut; empty when it passed.
     @ivar upstream: where it was sent.
     @ivar permit: the circuit's permit, while one is held.
+    @ivar on_landed: the end of the request as those before L{InFlightLimited} want to hear it.
     """
 
     # Defaults stand on the class: an exchange is made for each request.
@@ -93,6 +94,7 @@ class Exchange:
     reason = ""
     upstream = ""
     permit: Any = None
+    on_landed: Any = None
 
 
 def face_of(request: Any) -> Any:

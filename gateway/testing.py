@@ -19,6 +19,9 @@ class FailingBuckets:
         """Fails."""
         return fail(StoreUnreachable())
 
+    def retain(self, rules: Any) -> None:
+        """Nothing to forget."""
+
     def sweep(self, now: int) -> None:
         """Nothing to forget."""
 
@@ -35,6 +38,9 @@ class SlowBuckets:
         waiting: Deferred[Any] = Deferred()
         self.waiting.append(waiting)
         return waiting
+
+    def retain(self, rules: Any) -> None:
+        """Nothing to forget."""
 
     def sweep(self, now: int) -> None:
         """Nothing to forget."""

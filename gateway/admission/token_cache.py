@@ -64,6 +64,12 @@ class TokenCache:
         self._entries.clear()
         self._used = 0
 
+    def resize(self, entries: int, size: int) -> None:
+        """Other bounds from now on; the least recently used go where there are too many."""
+        self._most = entries
+        self._room = size
+        self._shrink()
+
     def __len__(self) -> int:
         return len(self._entries)
 
@@ -92,6 +98,9 @@ class TokenCache:
         entry.identities[rules] = identity
         self._entries[raw] = entry
         self._used += token.size
+        self._shrink()
+
+    def _shrink(self) -> None:
         while len(self._entries) > self._most or self._used > self._room:
             _, oldest = self._entries.popitem(last=False)
             self._used -= oldest.token.size

@@ -66,8 +66,7 @@ class Pool:
         self._open: set[UpstreamConnection] = set()
         self._connecting = 0
         self._waiters: deque[tuple[float, Waiter]] = deque()
-        self._closed = False
-        sweep.watch(self)
+        self._closed = self._retired = False
 
     def take(self, idempotent: bool) -> UpstreamConnection | None:
         """
@@ -103,6 +102,7 @@ class Pool:
             self._connect()
         else:
             self.deadline = min(self.deadline, self._waiters[0][0])
+            self.sweep.watch(self)
 
     def leave(self, waiter: Waiter) -> None:
         """Wait no more."""
@@ -115,7 +115,7 @@ class Pool:
             connection.close()
         elif self._waiters:
             self._waiters.popleft()[1].connected(connection)
-        elif len(self._idle) >= self.limits.idle_connections:
+        elif self._retired or len(self._idle) >= self.limits.idle_connections:
             connection.close()
         else:
             connection.idle_since = self.sweep.now
@@ -131,16 +131,19 @@ class Pool:
             if len(self._waiters) > self._connecting and not self._closed:
                 self._connect()
 
-    def close(self) -> None:
-        """End idle connections; those at work end with their answers."""
-        self._closed = True
-        self.sweep.forget(self)
+    def retire(self) -> None:
+        """
+        No new requests come: end idle connections and keep none. Requests at work or on
+        their way here are served as ever, and the last one's end is the pool's.
+        """
+        self._retired = True
         for connection in list(self._idle):
             connection.close()
 
     def abort(self) -> None:
         """End all connections now."""
-        self.close()
+        self._closed = True
+        self.sweep.forget(self)
         for connection in list(self._open):
             connection.close()
 
@@ -154,7 +157,11 @@ class Pool:
         late = []
         while len(self._waiters) > self._connecting and self._waiters[0][0] <= now:
             late.append(self._waiters.popleft()[1])
-        self.deadline = self._waiters[0][0] if len(self._waiters) > self._connecting else NEVER
+        if len(self._waiters) > self._connecting:
+            self.deadline = self._waiters[0][0]
+        else:
+            self.deadline = NEVER
+            self.sweep.forget(self)
         for waiter in late:
             waiter.unavailable("queue")
 

@@ -62,6 +62,7 @@ class GatewaySettings:
     client_address_header: str
     max_connections: int
     max_connections_per_ip: int
+    max_requests_in_flight: int
     max_request_line: int
     max_head: int
     max_fields: int
@@ -208,7 +209,8 @@ SECTIONS: dict[str, tuple[str, tuple[Option, ...]]] = {
                "unix:PATH, systemd:domain=INET:index=0.",
                "tcp:8443:interface=10.0.0.1"),
         Option("workers", integer(1, 1024, {"auto": 0}), "1",
-               "Processes; auto: one for each processor. More than 1 is not available yet."),
+               "Processes; auto: one for each processor. More than 1 is not available yet.",
+               restart=True),
         Option("edge", TEXT, "",
                "What /health calls this place. Default: the host's name.", "fra1"),
         Option("trusted_proxies", network_list(unix=True), "",
@@ -224,6 +226,10 @@ SECTIONS: dict[str, tuple[str, tuple[Option, ...]]] = {
         Option("max_connections_per_ip", integer(0, 10_000_000), "0",
                "The same for one address; its further connections are closed. 0: no limit. "
                "Behind a proxy all clients have its address.", "200"),
+        Option("max_requests_in_flight", integer(0, 10_000_000), "0",
+               "Requests that may be under way at once; 503 with Retry-After beyond, so that a "
+               "slow upstream's crowd does not slow everybody. 0: no limit. Preflights, /health and "
+               "refusals of strangers never count.", "5000"),
         Option("max_request_line", size(256, 1 << 20), "8KiB", "414 beyond.", "16KiB"),
         Option("max_head", size(1024, 1 << 20), "32KiB", "431 beyond, as for max_fields.", "64KiB"),
         Option("max_fields", integer(1, 10_000), "100", "Header fields of a request; 431 beyond.",
@@ -286,7 +292,7 @@ SECTIONS: dict[str, tuple[str, tuple[Option, ...]]] = {
                "counted; no live one is forgotten.", per_route=False),
         Option("store", TEXT, "auto",
                "Where counters live: auto or memory. redis://, rediss:// and unix:// are not "
-               "available yet.", "memory", per_route=False),
+               "available yet.", "memory", per_route=False, restart=True),
         Option("on_store_failure", choice("local", "open", "closed"), "local",
                "When the store can't be asked: local counts here, open lets pass, closed refuses "
                "with 503. Memory never fails."),

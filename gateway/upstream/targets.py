@@ -26,10 +26,14 @@ from gateway.exchange import RESPONSE_RULES
 from gateway.http.heads import ResponseHeads
 from gateway.http.pool import Pool, PoolLimits
 from gateway.http.sweep import Sweep
+from gateway.upstream.circuits import Circuits
 
 if TYPE_CHECKING:
     from gateway.settings import RouteSettings, UpstreamSettings
-    from gateway.upstream.circuits import Circuit, Circuits
+    from gateway.upstream.circuits import Circuit
+
+    #: Scheme, host, port, settings, and the certificates that sign its own.
+    _Key = tuple[str, str, int, UpstreamSettings, bytes]
 
 
 @dataclass(eq=False, slots=True)
@@ -51,41 +55,74 @@ class Target:
 
 class Targets:
     """
-    Makes targets; those with one address and equal settings share their connections.
+    Makes the targets of one configuration; those with one address and equal settings
+    share their connections.
 
     @param reactor: for endpoints: TCP, name resolution, TLS.
+    @param before: those of the configuration before: their connections and circuits go on
+        where nothing has changed.
     """
 
-    def __init__(self, reactor: Any, sweep: Sweep, circuits: Circuits) -> None:
+    def __init__(self, reactor: Any, sweep: Sweep, before: Targets | None = None) -> None:
         self._reactor = reactor
         self._sweep = sweep
-        self._circuits = circuits
-        self._heads = ResponseHeads(RESPONSE_RULES)
-        self._pools: dict[tuple[str, str, int, UpstreamSettings], Pool] = {}
+        self._before = before
+        self._pools: dict[_Key, Pool] = {}
+        self.circuits: Circuits
+        self._heads: ResponseHeads
+        if before is not None:
+            self.circuits, self._heads = Circuits(before.circuits), before._heads
+        else:
+            self.circuits, self._heads = Circuits(), ResponseHeads(RESPONSE_RULES)
 
     def of(self, route: RouteSettings) -> Target:
         """The target of a route."""
         url = urlsplit(route.upstream)
         host = url.hostname or ""
         port = url.port or (443 if url.scheme == "https" else 80)
-        key = (url.scheme, host, port, route.upstream_settings)
-        pool = self._pools.get(key)
-        if pool is None:
-            pool = self._pools[key] = self._pool(url.scheme, host, port, route.upstream_settings)
+        pool = self._shared(url.scheme, host, port, route.upstream_settings)
         breaker = route.breaker
         return Target(
             name=f"{url.scheme}://{url.netloc}",
             host=None if route.keep_host else url.netloc.encode("ascii"),
             base=url.path.rstrip("/").encode("ascii"),
             pool=pool,
-            circuit=self._circuits.of((host, port), breaker.failures, breaker.reset_after),
+            circuit=self.circuits.of((host, port), breaker.failures, breaker.reset_after),
             statuses=frozenset(breaker.statuses),
         )
 
-    def _pool(self, scheme: str, host: str, port: int, settings: UpstreamSettings) -> Pool:
+    def hold(self) -> None:
+        """These are the targets from now on; what nobody leads to any more ends by itself."""
+        self.circuits.hold()
+        before, self._before = self._before, None
+        if before is not None:
+            for pool in set(before._pools.values()) - set(self._pools.values()):
+                pool.retire()
+
+    def connections(self) -> int:
+        """How many there may be, all targets together."""
+        return sum(pool.limits.connections for pool in self._pools.values())
+
+    def _shared(self, scheme: str, host: str, port: int, settings: UpstreamSettings) -> Pool:
+        # The certificates themselves: their file may have been renewed under its old name.
+        signers = b""
+        if scheme == "https" and settings.ca_file:
+            signers = Path(settings.ca_file).read_bytes()
+        key = (scheme, host, port, settings, signers)
+        pool = self._pools.get(key)
+        if pool is None and self._before is not None:
+            pool = self._before._pools.get(key)
+        if pool is None:
+            pool = self._pool(scheme, host, port, settings, signers)
+        self._pools[key] = pool
+        return pool
+
+    def _pool(
+        self, scheme: str, host: str, port: int, settings: UpstreamSettings, signers: bytes
+    ) -> Pool:
         endpoint = self._endpoint(host, port, settings.connect_timeout)
         if scheme == "https":
-            endpoint = wrapClientTLS(_tls(host, settings.ca_file), endpoint)
+            endpoint = wrapClientTLS(_tls(host, signers), endpoint)
         limits = PoolLimits(
             response_timeout=settings.response_timeout,
             read_timeout=settings.read_timeout,
@@ -104,27 +141,25 @@ class Targets:
             return TCP6ClientEndpoint(self._reactor, host, port, timeout)
         return HostnameEndpoint(self._reactor, host, port, timeout)
 
-    def close(self) -> None:
-        """End idle connections, make no more."""
-        for pool in self._pools.values():
-            pool.close()
-
     def abort(self) -> None:
         """End all connections now."""
         for pool in self._pools.values():
             pool.abort()
 
 
-def _tls(host: str, ca_file: str) -> Any:
-    """Options that verify the upstream's certificate for its host name."""
+def _tls(host: str, signers: bytes) -> Any:
+    """
+    Options that verify the upstream's certificate for its host name.
+
+    @param signers: certificates in PEM; empty: the system's.
+    """
     # Imported late: pyOpenSSL costs start-up time that http upstreams need not pay.
     from twisted.internet._sslverify import trustRootFromCertificates  # noqa: PLC0415
     from twisted.internet.ssl import Certificate, optionsForClientTLS, platformTrust  # noqa: PLC0415
 
     trust = platformTrust()
-    if ca_file:
-        text = Path(ca_file).read_bytes()
+    if signers:
         end = b"-----END CERTIFICATE-----"
-        certificates = [part + end for part in text.split(end)[:-1]]
+        certificates = [part + end for part in signers.split(end)[:-1]]
         trust = trustRootFromCertificates([Certificate.loadPEM(pem) for pem in certificates])
     return optionsForClientTLS(host, trustRoot=trust)

@@ -1,0 +1,132 @@
+# -*- test-case-name: tests.test_listeners -*-
+"""
+The listening sockets: lets them open all together or not at all, and close without
+losing anybody who has come in.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.endpoints import serverFromString
+
+from gateway.http.site import Door, Site
+
+#: Seconds in which a request that is on its way to an idle connection may still arrive.
+LAST_CALL = 0.25
+
+
+class CannotListen(Exception):
+    """Says on what, and why not."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Listener:
+    description: str
+    port: Any
+    door: Door
+
+
+class Listeners:
+    """
+    Those that are open.
+
+    @param reactor: listens, and tells the time.
+    """
+
+    def __init__(self, reactor: Any, site: Site) -> None:
+        self._reactor = reactor
+        self._site = site
+        self._open: list[_Listener] = []
+
+    def change(self, wanted: Sequence[str]) -> tuple[list[str], list[str]]:
+        """What is to be added to, and taken from, the open ones."""
+        have = Counter(each.description for each in self._open)
+        want = Counter(wanted)
+        return list((want - have).elements()), list((have - want).elements())
+
+    def add(self, descriptions: Sequence[str]) -> None:
+        """
+        Open some more.
+
+        @raise CannotListen: when one can't be opened; then none is.
+        """
+        opened: list[_Listener] = []
+        try:
+            for description in descriptions:
+                opened += [self._listen(description)]
+        except CannotListen:
+            for each in opened:
+                each.port.stopListening()
+            raise
+        self._open += opened
+        for each in opened:
+            self._site.listening(each.port)
+
+    async def remove(self, descriptions: Sequence[str]) -> None:
+        """
+        Close some. Who has been let in by the kernel is served; their connections end with
+        the answers under way, or at the next request's.
+        """
+        leaving = []
+        for description in descriptions:
+            found = next(each for each in self._open if each.description == description)
+            self._open.remove(found)
+            self._site.ports.remove(found.port)
+            leaving.append(found)
+        await self._stop(leaving)
+        channels = [
+            channel for each in leaving for channel in self._site.drain_door(each.door)
+        ]
+        if channels:
+            self._reactor.callLater(LAST_CALL, _close_idle, channels)
+
+    async def close(self) -> None:
+        """Close all; connections stay."""
+        closing, self._open = self._open, []
+        self._site.ports.clear()
+        await self._stop(closing)
+
+    async def _stop(self, listeners: Sequence[_Listener]) -> None:
+        closing = []
+        for each in listeners:
+            self._accept_waiting(each.port)
+            closed = each.port.stopListening()
+            if isinstance(closed, Deferred):
+                closing.append(closed)
+        await DeferredList(closing)
+
+    def _accept_waiting(self, port: Any) -> None:
+        """Empty the kernel's queue, as far as there is room: its end would reset them."""
+        accept = getattr(port, "doRead", None)
+        before = -1
+        while accept is not None and before < len(self._site) < self._site.limits.max_connections:
+            before = len(self._site)
+            accept()
+
+    def _listen(self, description: str) -> _Listener:
+        text = description
+        if text.startswith("tcp:") and "backlog=" not in text:
+            text += ":backlog=4096"  # Twisted's own default, 50, drops a burst
+        door = Door(self._site)
+        ports: list[Any] = []
+        failures: list[Any] = []
+        try:
+            listening = serverFromString(self._reactor, text).listen(door)
+        except (ValueError, OSError) as error:  # no such descriptor handed over by systemd
+            raise CannotListen(f"can't listen on {description}: {error}") from None
+        listening.addCallbacks(ports.append, failures.append)
+        if failures:
+            raise CannotListen(
+                f"can't listen on {description}: {failures[0].getErrorMessage()}"
+            )
+        return _Listener(description, ports[0], door)
+
+
+def _close_idle(channels: list[Any]) -> None:
+    for channel in channels:
+        channel.close_if_idle()
