@@ -14,12 +14,16 @@ SPARE = 64
 
 
 def raise_limit() -> int:
-    """As many descriptors as the system allows this process; how many these are."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    """
+    As many descriptors as the system allows this process; how many these are, or
+    C{RLIM_INFINITY} where nobody can say.
+    """
+    soft = resource.RLIM_INFINITY
     # A sandbox may forbid it; then the limit stays as the unit file has set it.
     with contextlib.suppress(OSError, ValueError):
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        soft = hard
     return soft
 
 

@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.test_listeners -*-
+# -*- test-case-name: tests.system.test_reload -*-
 """
 The listening sockets: lets them open all together or not at all, and close without
 losing anybody who has come in.
@@ -15,9 +15,6 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.endpoints import serverFromString
 
 from gateway.http.site import Door, Site
-
-#: Seconds in which a request that is on its way to an idle connection may still arrive.
-LAST_CALL = 0.25
 
 
 class CannotListen(Exception):
@@ -67,10 +64,10 @@ class Listeners:
         for each in opened:
             self._site.listening(each.port)
 
-    async def remove(self, descriptions: Sequence[str]) -> None:
+    async def remove(self, descriptions: Sequence[str], grace: float) -> None:
         """
-        Close some. Who has been let in by the kernel is served; their connections end with
-        the answers under way, or at the next request's.
+        Close some. Who has been let in by the kernel is served; a connection ends with the
+        answer under way, or that to its next request, which has C{grace} seconds to come.
         """
         leaving = []
         for description in descriptions:
@@ -83,7 +80,7 @@ class Listeners:
             channel for each in leaving for channel in self._site.drain_door(each.door)
         ]
         if channels:
-            self._reactor.callLater(LAST_CALL, _close_idle, channels)
+            self._reactor.callLater(grace, _close_idle, channels)
 
     async def close(self) -> None:
         """Close all; connections stay."""

@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.test_reloading -*-
+# -*- test-case-name: tests.system.test_reload -*-
 """
 Lets another configuration come into force in a running gateway, whole or not at all: a
 bad one changes nothing, and every reason is logged and told to the service manager.
@@ -91,7 +91,9 @@ class Reloading:
 
     def _refused(self, reasons: list[str]) -> None:
         for reason in reasons:
-            self._log.error("reload refused: {reason}", reason=reason)
+            self._log.error("reload: {reason}", reason=reason)
+        counted = f"{len(reasons)} problem{'s' if len(reasons) > 1 else ''}"
+        self._log.error("reload refused: {counted}; the old configuration stays", counted=counted)
         count = f" (1 of {len(reasons)})" if len(reasons) > 1 else ""
         self._service.manager.reloaded(f"reload refused at {_moment()}{count}: {reasons[0]}")
 
@@ -137,7 +139,7 @@ class Reloading:
         )
         self._say(before.settings, new, added, removed)
         del before, new
-        await service.listeners.remove(removed)
+        await service.listeners.remove(removed, settings.gateway.shutdown_grace)
 
     async def _database(self, before: Settings, settings: Settings) -> Any:
         """The path and connection of another audit database, or C{None}: it is the same."""

@@ -28,11 +28,14 @@ from gateway.exchange import Exchange
 from gateway.generation import Lasting, beat, generation, hold
 from gateway.http.site import Site
 from gateway.http.sweep import Sweep
-from gateway.listeners import LAST_CALL, CannotListen, Listeners
+from gateway.listeners import CannotListen, Listeners
 from gateway.notify import Manager
 from gateway.reloading import Reloading
 from gateway.settings import Settings
 from gateway.stores.memory import MemoryBuckets
+
+#: Seconds in which a request that is on its way to an idle connection may still arrive.
+LAST_CALL = 0.25
 
 #: Seconds for the audit's last rows when the disk does not answer.
 AUDIT_GRACE = 10.0

@@ -373,7 +373,7 @@ def test_requests_in_flight() -> None:
     assert gateway.lasting.flying.count == 1
     assert len(gateway.audit.rows) == 6
     gateway.reload(most=0)
-    assert gateway.status("/elsewhere") == 404
+    assert gateway.status("/elsewhere", "bob") == 404
     clients[1][1].abortConnection()
     assert gateway.lasting.flying.count == 0
 

@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.admission.test_inflight -*-
+# -*- test-case-name: tests.test_generation -*-
 """
 Lets a request through while fewer than so many are under way; refuses with 503.
 
