@@ -6,6 +6,7 @@ requests wait for one; beyond that a request is told at once that there is no ro
 
 from __future__ import annotations
 
+import errno
 from collections import deque
 from dataclasses import dataclass
 from typing import Protocol as Typing
@@ -18,6 +19,9 @@ from twisted.python.failure import Failure
 from gateway.http.client import UpstreamConnection
 from gateway.http.heads import ResponseHeads
 from gateway.http.sweep import NEVER, Sweep
+
+#: We have no descriptor or port left: that says nothing about the target.
+_OUR_FAULT = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.EADDRNOTAVAIL))
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +44,7 @@ class Waiter(Typing):
         """Here it is; ask now."""
 
     def unavailable(self, why: str) -> None:
-        """There is none: C{queue} (no room, or no turn in time), C{refused} or C{timeout}."""
+        """There is none: C{queue} (no room here, or no turn in time), C{refused} or C{timeout}."""
 
 
 class Pool:
@@ -184,7 +188,10 @@ class Pool:
 
     def _refused(self, failure: Failure) -> None:
         self._connecting -= 1
-        self._give_up("timeout" if failure.check(ConnectTimeout) else "refused")
+        if getattr(failure.value, "osError", None) in _OUR_FAULT:
+            self._give_up("queue")
+        else:
+            self._give_up("timeout" if failure.check(ConnectTimeout) else "refused")
 
     def _give_up(self, why: str) -> None:
         """One attempt failed: one waiter is told, so that many waiters cost many attempts."""

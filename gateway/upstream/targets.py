@@ -10,17 +10,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
 
 from twisted.internet.abstract import isIPAddress, isIPv6Address
+from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import (
     HostnameEndpoint,
     TCP4ClientEndpoint,
     TCP6ClientEndpoint,
     wrapClientTLS,
 )
-from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.error import TimeoutError as ConnectTimeout
+from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
+from zope.interface import implementer
 
 from gateway.exchange import RESPONSE_RULES
 from gateway.http.heads import ResponseHeads
@@ -139,12 +142,36 @@ class Targets:
             return TCP4ClientEndpoint(self._reactor, host, port, timeout)
         if isIPv6Address(host):
             return TCP6ClientEndpoint(self._reactor, host, port, timeout)
-        return HostnameEndpoint(self._reactor, host, port, timeout)
+        named = HostnameEndpoint(self._reactor, host, port, timeout)
+        return _Bounded(named, self._reactor, timeout)
 
     def abort(self) -> None:
         """End all connections now."""
         for pool in self._pools.values():
             pool.abort()
+
+
+@implementer(IStreamClientEndpoint)
+class _Bounded:
+    """
+    Bounds an attempt as a whole. C{HostnameEndpoint} gives each address its time, but the
+    look-up of the name as long as the resolver likes; where that fails for want of a file
+    descriptor (C{OSError} instead of C{gaierror}), it would never end.
+    """
+
+    def __init__(self, endpoint: HostnameEndpoint, reactor: Any, timeout: float) -> None:
+        self._endpoint = endpoint
+        self._reactor = reactor
+        self._timeout = timeout
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
+        """See C{IStreamClientEndpoint}."""
+        attempt = self._endpoint.connect(protocolFactory)
+        return attempt.addTimeout(self._timeout, self._reactor, _timed_out)
+
+
+def _timed_out(_result: object, _timeout: float) -> NoReturn:
+    raise ConnectTimeout
 
 
 def _tls(host: str, signers: bytes) -> Any:

@@ -26,7 +26,9 @@ def highest(daemon: Daemon) -> int:
 
 def test_no_file_descriptors_left(tmp_path: Path, upstream: Upstream) -> None:
     """Out of descriptors the gateway serves whom it has, lets the surplus go, and takes new ones when there is room."""
-    with gateway(tmp_path, upstream) as daemon, daemon.connect() as client:
+    # Connections of its own, of which there is none yet.
+    fresh = f"[route /fresh]\nupstream = http://127.0.0.1:{upstream.port}\nbreaker.failures = 1\nupstream.queue = 9"
+    with gateway(tmp_path, upstream, routes=fresh) as daemon, daemon.connect() as client:
         client.send(request("/api/v1/users/1"))
         assert client.answer().status == 200
         room = 4
@@ -39,11 +41,15 @@ def test_no_file_descriptors_left(tmp_path: Path, upstream: Upstream) -> None:
                     client.send(request("/api/v1/users/1"))
                     assert client.answer().status == 200
                 assert others[-1].rest() == b""
+                client.send(request("/fresh/1"))
+                assert client.answer().status == 503  # no room here, which is not the target's fault
                 assert served(others[0]) == 200
             while True:  # the last of them may still be on its way out
                 with contextlib.suppress(EOFError), daemon.connect() as late:
                     assert served(late) == 200
                     break
+        assert {row["reason"] for row in daemon.rows(1, "status = 503")} == {"upstream_queue"}
+        assert daemon.get("/fresh/1").status == 200
         assert "Traceback" not in daemon.log.read_text()
 
 

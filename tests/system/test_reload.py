@@ -14,7 +14,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.tools import SECRET, WAIT, Call, Client, Daemon, Upstream, free_port, gateway, request, token
+from tests.system.tools import (
+    SECRET,
+    WAIT,
+    Call,
+    Client,
+    Daemon,
+    Upstream,
+    free_port,
+    gateway,
+    request,
+    token,
+)
 
 OTHER = SECRET[::-1]
 
