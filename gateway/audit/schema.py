@@ -132,13 +132,9 @@ def _prepare(connection: sqlite3.Connection, path: str) -> None:
 def _make_view(connection: sqlite3.Connection) -> None:
     """Anew at each start: it names every column there is by now."""
     columns = [row[1] for row in connection.execute("PRAGMA table_info(audit_logs)")]
+    indexed = ["u.user_id" if name == "user_id" else f"l.{name}" for name in columns]
     connection.execute("DROP VIEW IF EXISTS audit_by_user")
-    connection.execute(
-        _BY_USER.format(
-            columns=", ".join(columns),
-            indexed=", ".join("u.user_id" if name == "user_id" else f"l.{name}" for name in columns),
-        )
-    )
+    connection.execute(_BY_USER.format(columns=", ".join(columns), indexed=", ".join(indexed)))
 
 
 def index_users(connection: sqlite3.Connection, most: int = 100_000) -> bool:
