@@ -11,8 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import reduce
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from twisted.web.resource import IResource
 
@@ -27,6 +26,7 @@ from gateway.admission.ratelimit import RateLimited
 from gateway.admission.token_cache import TokenCache
 from gateway.audit.audited import Audited
 from gateway.audit.record import IAuditLog
+from gateway.express import ExpressLane
 from gateway.interfaces import IBuckets
 from gateway.routing.lookup import LookedUp
 from gateway.routing.permitted import Permitted
@@ -101,8 +101,19 @@ def chain(parts: Parts, innermost: IResource | None = None) -> IResource:
     @param innermost: what admitted requests meet at last; by default stage 11,
         L{Forwarded}.
     """
-    last = innermost if innermost is not None else Forwarded(parts.clock)
-    return reduce(lambda inner, stage: stage.wrap(parts, inner), reversed(STAGES), last)
+    if innermost is not None:
+        outermost: IResource = nested(parts, innermost)["Audited"]
+        return outermost
+    return ExpressLane(parts, nested(parts, Forwarded(parts.clock)))
+
+
+def nested(parts: Parts, innermost: IResource) -> dict[str, Any]:
+    """The stages around C{innermost}, each around the next, by their names."""
+    made: dict[str, Any] = {type(innermost).__name__: innermost}
+    inner = innermost
+    for stage in reversed(STAGES):
+        inner = made[stage.name] = stage.wrap(parts, inner)
+    return made
 
 
 def picture() -> str:

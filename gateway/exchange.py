@@ -65,8 +65,8 @@ class Exchange:
     One request's facts.
 
     @ivar started: monotonic seconds.
-    @ivar request_id: a new UUID as ASCII bytes.
-    @ivar request_id_line: the same as a header line.
+    @ivar began: the same moment on the wall clock, unix seconds.
+    @ivar request_id_line: X-Request-ID with a new UUID, as a header line.
     @ivar peer: the socket peer's address as text, C{None} for a UNIX socket.
     @ivar trusted: whether that peer is a trusted proxy.
     @ivar address: the client's address, once known.
@@ -81,7 +81,7 @@ class Exchange:
 
     # Defaults stand on the class: an exchange is made for each request.
     started = 0.0
-    request_id = b""
+    began = 0.0
     request_id_line = b""
     peer: str | None = None
     trusted = False
@@ -96,6 +96,11 @@ class Exchange:
     permit: Any = None
     on_landed: Any = None
 
+    @property
+    def request_id(self) -> bytes:
+        """The UUID as ASCII bytes."""
+        return self.request_id_line[14:50]
+
 
 def face_of(request: Any) -> Any:
     """The fast face of the engine's own or of a stock request."""
@@ -109,7 +114,6 @@ def exchange_of(request: Any) -> tuple[Any, Exchange]:
     if exchange is None:
         exchange = face.exchange = Exchange()
         exchange.request_id_line = request_id_line()
-        exchange.request_id = exchange.request_id_line[14:50]
     return face, exchange
 
 

@@ -10,7 +10,6 @@ upstreams and their circuits go on.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -47,9 +46,9 @@ class Lasting:
     sweep: Sweep
     audit: IAuditLog
     buckets: MemoryBuckets
+    now: Callable[[], float]
+    clock: Callable[[], float]
     flying: Flying = field(default_factory=Flying)
-    now: Callable[[], float] = time.time
-    clock: Callable[[], float] = time.monotonic
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
@@ -100,7 +99,12 @@ def generation(
         flying=lasting.flying,
         most_flying=gateway.max_requests_in_flight,
     )
-    heads = _heads(gateway, before)
+    # What it remembers of heads holds on to the tree it was made for.
+    heads = RequestHeads(
+        request_rules(gateway.client_address_header),
+        max_request_line=gateway.max_request_line,
+        max_fields=gateway.max_fields,
+    )
     return Generation(settings, rules, targets, tokens, heads, _limits(gateway), chain(parts))
 
 
@@ -129,21 +133,6 @@ def _tokens(settings: Settings, rules: Rules, before: Generation | None) -> Toke
         return before.tokens
     verifier = Verifier(verification_key(settings.jwt))
     return TokenCache(verifier, settings.jwt.cache, settings.jwt.cache_size)
-
-
-def _heads(gateway: GatewaySettings, before: Generation | None) -> RequestHeads:
-    """The parser, with all it remembers where it may."""
-    if before is not None:
-        was = before.settings.gateway
-        if (was.client_address_header, was.max_request_line, was.max_fields) == (
-            gateway.client_address_header, gateway.max_request_line, gateway.max_fields,
-        ):  # fmt: skip
-            return before.heads
-    return RequestHeads(
-        request_rules(gateway.client_address_header),
-        max_request_line=gateway.max_request_line,
-        max_fields=gateway.max_fields,
-    )
 
 
 def _limits(gateway: GatewaySettings) -> Limits:

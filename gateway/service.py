@@ -70,7 +70,9 @@ class GatewayService(Service):
             retention=audit.retention,
             note=self._note,
         )
-        self.lasting = Lasting(reactor, self.sweep, self.audit, self.buckets)
+        self.lasting = Lasting(
+            reactor, self.sweep, self.audit, self.buckets, now=time.time, clock=time.monotonic
+        )
         self.generation = first = generation(settings, self.lasting)
         self.site = Site(first.resource, first.heads, self.sweep, first.limits, fault, Exchange)
         hold(first, self.lasting, self.site)

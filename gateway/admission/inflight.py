@@ -13,7 +13,7 @@ from typing import Any
 from twisted.web.resource import IResource
 
 from gateway.answers import refuse
-from gateway.exchange import exchange_of
+from gateway.exchange import Exchange, exchange_of
 from gateway.http.request import Request
 from gateway.shell import Shell
 from gateway.verdicts import Reason, Refused
@@ -51,13 +51,23 @@ class InFlightLimited(Shell):
             face, exchange = request, request.exchange
         else:
             face, exchange = exchange_of(request)
+        if not self.enter(face, exchange):
+            return self.refuse(face, exchange)
+        return self._inner.render(request)
+
+    def enter(self, face: Any, exchange: Exchange) -> bool:
+        """Whether there is room; if so, it is taken until the request's end."""
         flying = self._flying
         if flying.count >= self._most:
-            return refuse(face, exchange, _REFUSED)
+            return False
         flying.count += 1
         exchange.on_landed = face.on_end
         face.on_end = self._landed
-        return self._inner.render(request)
+        return True
+
+    def refuse(self, face: Any, exchange: Exchange) -> int:
+        """There is none."""
+        return refuse(face, exchange, _REFUSED)
 
     def _landed(self, face: Any, why: str) -> None:
         self._flying.count -= 1

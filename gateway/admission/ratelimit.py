@@ -64,10 +64,11 @@ class RateLimited(Shell):
             return refuse(face, exchange, _NO_KEY)
         count = self._buckets.take(terms.rate, key, int(self._now() * 1_000_000))
         if isinstance(count, Deferred):
-            return self._wait(request, face, exchange, count)
-        return self._judge(request, face, exchange, count)
+            return self.wait(request, face, exchange, count)
+        return self.judge(request, face, exchange, count)
 
-    def _judge(self, request: Any, face: Any, exchange: Exchange, count: Any) -> Any:
+    def judge(self, request: Any, face: Any, exchange: Exchange, count: Any) -> Any:
+        """Act upon a count that is known."""
         allowed, limit, remaining, reset_at, retry_after, full = count
         face.add_lines(
             b"X-RateLimit-Limit: %d\r\nX-RateLimit-Remaining: %d\r\nX-RateLimit-Reset: %d\r\n"
@@ -78,13 +79,14 @@ class RateLimited(Shell):
         reason = Reason.LIMIT_KEYS if full else Reason.LIMIT
         return refuse(face, exchange, Refused(reason, retry_after))
 
-    def _wait(self, request: Any, face: Any, exchange: Exchange, counting: Any) -> int:
+    def wait(self, request: Any, face: Any, exchange: Exchange, counting: Any) -> int:
+        """Act upon a count as soon as it is known."""
         # Armed before the first wait: the client may leave while the store is asked.
         face.on_cut = lambda _why: counting.cancel()
 
         def counted(count: Any) -> None:
             face.on_cut = None
-            result = self._judge(request, face, exchange, count)
+            result = self.judge(request, face, exchange, count)
             if isinstance(result, bytes):
                 if type(request) is Request:
                     request.write_whole(result)

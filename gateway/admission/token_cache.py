@@ -58,6 +58,17 @@ class TokenCache:
             self._keep(raw, token, rules, found)
         return found
 
+    def known(self, raw: bytes, rules: IdentityRules, now: float) -> Identity | None:
+        """The same where it is known at once, else C{None}, which says nothing yet."""
+        entry = self._entries.get(raw)
+        if entry is None:
+            return None
+        identity = entry.identities.get(rules)
+        if identity is None or not identity.not_before <= now < identity.expires:
+            return None
+        self._entries.move_to_end(raw)
+        return identity
+
     def replace(self, verifier: Verifier) -> None:
         """New keys: nothing that was verified with the old ones holds."""
         self._verifier = verifier

@@ -24,6 +24,10 @@ from gateway.shell import Shell
 #: What the audit calls the status of an answer that never began (as nginx does).
 CLIENT_CLOSED_REQUEST = 499
 
+#: Ready-made lines of the times that most answers take.
+_READY = 1000
+_TOOK = tuple(b"X-Response-Time: %dms\r\n" % took for took in range(_READY))
+
 
 class Audited(Shell):
     """
@@ -52,22 +56,25 @@ class Audited(Shell):
         else:
             face, exchange = exchange_of(request)
         exchange.request_id_line = line = request_id_line()
-        exchange.request_id = line[14:50]
         exchange.started = self._clock()
+        exchange.began = self._now()
         face.add_lines(line)
-        face.stamp = self._stamp
-        face.on_end = self._ended
+        face.stamp = self.stamp
+        face.on_end = self.ended
         return self._inner.render(request)
 
-    def _stamp(self, face: Any) -> bytes:
-        took = (self._clock() - face.exchange.started) * 1000
-        return b"X-Response-Time: %dms\r\n" % took
+    def stamp(self, face: Any) -> bytes:
+        """X-Response-Time, as the answer's head is written."""
+        took = int((self._clock() - face.exchange.started) * 1000)
+        return _TOOK[took] if took < _READY else b"X-Response-Time: %dms\r\n" % took
 
-    def _ended(self, face: Any, why: str) -> None:
+    def ended(self, face: Any, why: str) -> None:
+        """The answer has ended, for the reason C{why} if it was not whole: write the row."""
         exchange: Exchange = face.exchange
         identity, address, terms = exchange.identity, exchange.address, exchange.terms
+        head = face.head
         agent = None
-        for name, value in face.head.noted:
+        for name, value in head.noted:
             if name == b"user-agent":
                 agent = value
         status, reason = face.code, exchange.reason
@@ -81,15 +88,15 @@ class Audited(Shell):
         body = face.body
         self._log.append(
             (
-                self._now(),
+                exchange.began,
                 self._clock() - exchange.started,
                 identity.user if identity is not None else None,
                 face.method,
-                exchange.path or face.head.target.partition(b"?")[0],
+                exchange.path or head.target.partition(b"?")[0],
                 status,
                 address.text if address is not None else "unknown",
                 agent,
-                exchange.request_id,
+                exchange.request_id_line[14:50],
                 terms.route if terms is not None else "",
                 exchange.upstream,
                 reason,

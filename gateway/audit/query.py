@@ -46,12 +46,13 @@ def last_rows(
         if value is not None
     ]  # fmt: skip
     where = " WHERE " + " AND ".join(clause for clause, _ in wanted) if wanted else ""
+    source = "audit_logs" if user is None else "audit_by_user"
     uri = f"file:{quote(str(Path(database).absolute()))}?mode=ro"
     connection = sqlite3.connect(uri, uri=True, timeout=5.0)
     try:
         connection.row_factory = sqlite3.Row
         found = connection.execute(
-            f"SELECT * FROM audit_logs{where} ORDER BY id DESC LIMIT ?",  # noqa: S608 - constants
+            f"SELECT * FROM {source}{where} ORDER BY id DESC LIMIT ?",  # noqa: S608 - constants
             (*(value for _, value in wanted), count),
         ).fetchall()
     finally:

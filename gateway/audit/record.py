@@ -16,7 +16,7 @@ from itertools import chain
 
 from zope.interface import Interface
 
-#: (ended_at unix seconds, duration seconds, user or None, method, path, status, ip,
+#: (began_at unix seconds, duration seconds, user or None, method, path, status, ip,
 #: user agent or None, request id, route, upstream, reason, bytes in, bytes out)
 Row = tuple[
     float, float, str | None, bytes, bytes, int, str, bytes | None, bytes, str, str, str, int, int
@@ -76,10 +76,10 @@ def values(row: Row) -> tuple[str | int, ...]:
     The row as column values. The timestamp is the request's beginning, as the original's
     users know it from C{duration_ms}.
     """
-    (ended, duration, user, method, path, status, ip, agent, request_id, route, upstream, reason,
+    (began, duration, user, method, path, status, ip, agent, request_id, route, upstream, reason,
      bytes_in, bytes_out) = row  # fmt: skip
     return (
-        iso(ended - duration),
+        iso(began),
         ANONYMOUS if user is None else _name(user),
         text(method),
         text(path),
@@ -103,7 +103,7 @@ def flat(rows: list[Row]) -> list[str | int]:
     Column by column, for the writer's thread holds up the reactor while it is in Python:
     a comprehension over one column costs a third of a call for each row.
     """
-    (ended, duration, users, methods, paths, statuses, ips, agents, ids, routes, upstreams,
+    (began, duration, users, methods, paths, statuses, ips, agents, ids, routes, upstreams,
      reasons, bytes_in, bytes_out) = zip(*rows, strict=True)  # fmt: skip
     try:
         # No path has a line break in it, so all of them decode at once where all are ASCII.
@@ -116,7 +116,7 @@ def flat(rows: list[Row]) -> list[str | int]:
     except ValueError:
         return [value for row in rows for value in values(row)]
     columns = (
-        [iso(end - took) for end, took in zip(ended, duration, strict=True)],
+        [iso(moment) for moment in began],
         names,
         [_METHODS.get(method) or text(method) for method in methods],
         [text(raw) for raw in paths] if "\x00" in "".join(plain) else plain,

@@ -92,7 +92,15 @@ class Channel(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         """Bytes from the client: a head, a piece of a body, or something too early."""
-        if self._body is not None:
+        if self._state is IDLE:
+            end = data.find(b"\r\n\r\n")
+            if end > 0 and end + 4 == len(data):
+                # One whole head and nothing else, as most are.
+                self._begin(data[:end], b"")
+            else:
+                self._buffer = data
+                self._advance()
+        elif self._body is not None:
             self._feed_body(data)
         elif self._request is None:
             if self._state is DRAIN:
@@ -155,23 +163,23 @@ class Channel(Protocol):
                 if end < 0:
                     self._incomplete()
                     return
-                self._begin(end)
+                buffer = self._buffer
+                self._begin(buffer[:end], buffer[end + 4 :])
         finally:
             self._advancing = False
 
-    def _begin(self, end: int) -> None:
-        buffer = self._buffer
+    def _begin(self, raw: bytes, rest: bytes) -> None:
+        """A whole head has come, and C{rest} behind it."""
+        site = self.site
         self._scanned = 0
-        if end > self.site.limits.max_head:
+        if len(raw) > site.limits.max_head:
             self.refuse(431)
             return
-        raw = buffer[:end]
         try:
-            head, authorization = self.site.heads.read(raw)
+            head, authorization = site.heads.read(raw)
         except HeadFault as fault:
             self.refuse(fault.status)
             return
-        rest = buffer[end + 4 :] if len(buffer) > end + 4 else b""
         self._state = ANSWER
         self.deadline = NEVER
         if head.length == 0:
@@ -181,11 +189,11 @@ class Channel(Protocol):
             self._buffer = b""
             self._body = body = Body(self, head.length, head.expect_continue)
             self._request = request = Request(self, head, authorization, raw, body)
-            self.deadline = self.site.sweep.after(self.site.limits.body_timeout)
+            self.deadline = site.sweep.after(site.limits.body_timeout)
             if rest:
                 self._feed_body(rest)
         if self._request is request:
-            self.site.render(request)
+            site.render(request)
 
     def _incomplete(self) -> None:
         """No blank line yet: is what there is still worth waiting for?"""

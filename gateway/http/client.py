@@ -43,6 +43,9 @@ MAX_INTERIM = 64
 class Asker(Typing):
     """Who asked: takes the answer as it comes."""
 
+    def whole(self, head: ResponseHead, data: bytes) -> None:
+        """An answer with nothing odd about it (C{head.plain}), and all of its body."""
+
     def answered(self, head: ResponseHead, length: int, data: bytes, ended: bool) -> None:
         """The head, its body's length (or CHUNKED, UNTIL_CLOSE) and the body's first bytes."""
 
@@ -198,54 +201,53 @@ class UpstreamConnection(Protocol):
         elif self._head is None:
             if self._buffer:
                 data = self._buffer + data
-            self._buffer = data
-            self._heads(asker)
+            self._heads(asker, data)
         else:
             self.deadline = self._pool.sweep.after(self._pool.limits.read_timeout)
             self._body(asker, data)
 
-    def _heads(self, asker: Asker) -> None:
-        while self._asker is asker and self._head is None:
-            end = self._buffer.find(b"\r\n\r\n")
-            if end < 0 or end > MAX_HEAD:
-                if len(self._buffer) > MAX_HEAD:
-                    self._fail("invalid")
-                return
+    def _heads(self, asker: Asker, data: bytes) -> None:
+        pool = self._pool
+        end = data.find(b"\r\n\r\n")
+        if 0 <= end <= MAX_HEAD:
             try:
-                head = self._pool.heads.parse(self._buffer[:end])
+                head = pool.heads.parse(data[:end])
             except HeadFault:
                 self._fail("invalid")
                 return
-            rest = self._buffer[end + 4 :]
-            self._buffer = b""
-            if head.length == len(rest) and head.status >= 200 and self._ordinary(head):
+            rest = data[end + 4 :]
+            if (
+                head.plain
+                and head.length == len(rest)
+                and self._sent
+                and not self._is_head
+                and not self._paused
+            ):
                 # The whole answer at once, as most are.
                 self._asker = None
+                self._buffer = b""
                 self._interims = 0
-                self._pool.release(self)
-                asker.answered(head, head.length, rest, True)
+                pool.release(self)
+                asker.whole(head, rest)
                 return
+            self._buffer = b""
             if head.status >= 200:
                 self._begin(asker, head, rest)
-                return
-            self._interims += 1
-            if head.status == 101 or self._interims > MAX_INTERIM:
-                self._fail("invalid")  # nobody asked to switch protocols
-                return
-            self._buffer = rest
-            asker.interim(head)
-            if not rest:
-                return
+            else:
+                self._interim(asker, head, rest)
+        elif len(data) > MAX_HEAD:
+            self._fail("invalid")
+        else:
+            self._buffer = data
 
-    def _ordinary(self, head: ResponseHead) -> bool:
-        """Whether a head with its declared body ends an exchange cleanly."""
-        return (
-            self._sent
-            and head.keep_alive
-            and not self._is_head
-            and not self._paused
-            and head.status not in (204, 304)
-        )
+    def _interim(self, asker: Asker, head: ResponseHead, rest: bytes) -> None:
+        self._interims += 1
+        if head.status == 101 or self._interims > MAX_INTERIM:
+            self._fail("invalid")  # nobody asked to switch protocols
+            return
+        asker.interim(head)
+        if rest and self._asker is asker:
+            self._heads(asker, rest)
 
     def _begin(self, asker: Asker, head: ResponseHead, rest: bytes) -> None:
         """Where does the body end? RFC 9112 section 6.3."""

@@ -16,7 +16,7 @@ from typing import Any
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from gateway.http.heads import RequestHead, RequestHeads
+from gateway.http.heads import RequestHead, RequestHeads, ResponseHead
 from gateway.http.interfaces import IBodyTaker, IStreamedBody
 from gateway.http.request import UNKNOWN
 
@@ -146,11 +146,9 @@ class StockRequestFace:
             self.begin(status, b"", lines, len(body), body, close=close)
             self.finish()
 
-    def whole(
-        self, status: int, first: bytes, lines: bytes, length: int, data: bytes
-    ) -> None:
+    def whole(self, head: ResponseHead, lines: bytes, data: bytes) -> None:
         """See L{Request.whole}."""
-        self.begin(status, first[13:-2], lines, length if length >= 0 else UNKNOWN, data)
+        self.begin(head.status, head.reason, head.block + lines, head.length, data)
         self.finish()
 
     def begin(

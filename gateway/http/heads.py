@@ -12,6 +12,7 @@ for HTTP/1. Lines with secrets in them are never kept.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from gateway.http.faults import HeadFault
 from gateway.http.grammar import (
@@ -169,6 +170,7 @@ class RequestHead:
     @ivar noted: (lower-case name, value) of the fields the rules note or withhold.
     @ivar plain: HTTP/1.1, persistent, and not HEAD: nothing odd about its answer.
     @ivar raw: the head as it came.
+    @ivar plan: the application's own, kept with a head that is shared.
     """
 
     method: bytes
@@ -183,6 +185,7 @@ class RequestHead:
     expect_continue = False
     authorization: tuple[bytes, ...] = ()
     plain = False
+    plan: Any = None
 
     @property
     def lines(self) -> list[bytes]:
@@ -441,13 +444,19 @@ class ResponseHead:
     One answer's head.
 
     @ivar length: as declared: bytes, -1 for chunked, -2 when the connection's end ends it.
-    @ivar first: the status line we say it in, with its CRLF.
+    @ivar opening: the status line we say it in and the end-to-end fields, as C{block} has
+        them; a CRLF behind each.
+    @ivar closing: what follows our own fields where the body has its declared length.
+    @ivar plain: final, persistent, of a declared length, and its status has a body: nothing
+        odd about it.
     See L{RequestHead} for the rest.
     """
 
     status: int
     reason: bytes
-    first: bytes
+    opening: bytes
+    closing: bytes
+    plain: bool
     http11: bool
     length: int
     keep_alive: bool
@@ -503,7 +512,7 @@ class ResponseHeads:
         if len(lines) > self._max_fields:
             raise HeadFault(502, "fields")
         parsed = ResponseHead()
-        parsed.http11, parsed.status, parsed.reason, parsed.first = known
+        parsed.http11, parsed.status, parsed.reason, opening = known
         parsed.noted = noted = []
         forward: list[bytes] = []
         length: bytes | None = None
@@ -544,6 +553,14 @@ class ResponseHeads:
             )
             _take_named(forward, connection)
         parsed.block = b"".join(forward)
+        parsed.opening = opening + parsed.block
+        parsed.closing = b"Content-Length: %d\r\n\r\n" % parsed.length
+        parsed.plain = (
+            parsed.keep_alive
+            and parsed.length >= 0
+            and parsed.status >= 200
+            and parsed.status not in (204, 304)
+        )
         return parsed
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from gateway.http.body import Body
     from gateway.http.channel import Channel
-    from gateway.http.heads import RequestHead
+    from gateway.http.heads import RequestHead, ResponseHead
 
 #: What L{Request.begin} takes for a length nobody knows.
 UNKNOWN = -1
@@ -111,42 +111,31 @@ class Request(StockFace):
         self.begin(status, b"", lines, len(body), body, close=close)
         self.finish()
 
-    def whole(
-        self, status: int, first: bytes, lines: bytes, length: int, data: bytes
-    ) -> None:
+    def whole(self, head: ResponseHead, lines: bytes, data: bytes) -> None:
         """
         Pass an answer on that is all there, in one write, and finish.
 
-        @param first: the status line, with its CRLF.
+        @param head: an upstream's, C{plain}, and of C{data}'s length.
+        @param lines: header lines that come behind those of the head.
         """
         channel = self.channel
+        stamp = self.stamp
         if (
-            length != len(data)
+            stamp is None
             or self.body is not None
-            or self.stamp is None
-            or not self.head.plain
-            or status in (204, 304)
-            or channel.site.draining
-            or self._done
             or self.started
+            or self._done
+            or not self.head.plain
+            or channel.site.draining
         ):
-            self.begin(status, first[13:-2], lines, length if length >= 0 else UNKNOWN, data)
+            self.begin(head.status, head.reason, head.block + lines, head.length, data)
             self.finish()
             return
         self.started = self.keep_alive = True
-        self.code = status
-        self.bytes_out = length
+        self.code = head.status
+        self.bytes_out = head.length
         channel.write(
-            b"".join(
-                (
-                    first,
-                    lines,
-                    self.extra,
-                    self.stamp(self),
-                    b"Content-Length: %d\r\n\r\n" % length,
-                    data,
-                )
-            )
+            b"".join((head.opening, lines, self.extra, stamp(self), head.closing, data))
         )
         self._end("")
         channel.finished(self)
@@ -280,9 +269,10 @@ class Request(StockFace):
 
     def _end(self, why: str) -> None:
         self._done = True
-        on_end, self.on_end = self.on_end, None
-        on_cut, self.on_cut = self.on_cut, None
-        self.stamp = None
+        on_end = self.on_end
+        on_cut = self.on_cut
+        # What they belong to belongs to the request in its turn: no cycle outlives the answer.
+        self.stamp = self.on_end = self.on_cut = None
         if why and on_cut is not None:
             on_cut(why)
         if on_end is not None:

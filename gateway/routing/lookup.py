@@ -47,18 +47,17 @@ class LookedUp(Shell):
             face, exchange = request, request.exchange
         else:
             face, exchange = exchange_of(request)
-        target = face.head.target
-        known = self._known.get(target)
-        if known is None:
-            known = self._judge(target)
-        exchange.path, exchange.query, exchange.terms, exchange.rest = known
+        exchange.path, exchange.query, exchange.terms, exchange.rest = self.find(face.head.target)
         if exchange.terms is None:
             exchange.terms = self._elsewhere
             return refuse(face, exchange, _REFUSED)
         return self._inner.render(request)
 
-    def _judge(self, target: bytes) -> tuple[bytes, bytes, Terms | None, bytes]:
+    def find(self, target: bytes) -> tuple[bytes, bytes, Terms | None, bytes]:
         """Path, query, terms (C{None}: refused) and the rest behind the prefix."""
+        known = self._known.get(target)
+        if known is not None:
+            return known
         path, query = split(target)
         if not judge(path) and path != b"*":
             return path, query, None, b""

@@ -60,7 +60,7 @@ class Forwarded(Shell):
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._heads = HeadWriter()
+        self.heads = HeadWriter()
 
     def render(self, request: Any) -> int:
         """Send it on its way."""
@@ -71,8 +71,11 @@ class Forwarded(Shell):
         target = exchange.terms.target if exchange.terms is not None else None
         if target is None:
             return refuse(face, exchange, Refused(Reason.ROUTE))
+        return self.send(face, exchange, target, self.heads.write(face, exchange, target))
+
+    def send(self, face: Any, exchange: Exchange, target: Target, head: bytes) -> int:
+        """Send it with that head."""
         exchange.upstream = target.name
-        head = self._heads.write(face, exchange, target)
         Forwarding(face, exchange, target, head, self._clock).start()
         return NOT_DONE_YET
 
@@ -190,20 +193,23 @@ class Forwarding:
         if head.status != 100:
             self._face.interim(head.status, head.reason, head.block)
 
+    def whole(self, head: ResponseHead, data: bytes) -> None:
+        """The answer, all of it."""
+        self._connection = None
+        self._settle(head.status in self._target.statuses)
+        self._face.whole(head, self._noted(head) if head.noted else b"", data)
+
     def answered(self, head: ResponseHead, length: int, data: bytes, ended: bool) -> None:
         """The head of the answer, and what came with it."""
         face, status = self._face, head.status
-        self._settle(failed=status in self._target.statuses)
-        lines = head.block
-        if head.noted and not self._cors():
-            for name, value in head.noted:
-                lines += b"%s: %s\r\n" % (name, value)
+        self._settle(status in self._target.statuses)
+        lines = head.block + self._noted(head) if head.noted else head.block
         if ended:
             self._connection = None
-            face.whole(status, head.first, lines, length, data)
-            return
         face.begin(status, head.reason, lines, length if length >= 0 else UNKNOWN, data)
-        if self._connection is not None:
+        if ended:
+            face.finish()
+        elif self._connection is not None:
             face.registerProducer(self._connection, True)
 
     def data(self, data: bytes) -> None:
@@ -272,6 +278,9 @@ class Forwarding:
         else:
             circuit.succeeded(permit)
 
-    def _cors(self) -> bool:
+    def _noted(self, head: ResponseHead) -> bytes:
+        """The upstream's own word on origins: ours replaces it where CORS is on."""
         terms = self._exchange.terms
-        return terms is not None and terms.cors is not None and terms.cors.enabled
+        if terms is not None and terms.cors is not None and terms.cors.enabled:
+            return b""
+        return b"".join(b"%s: %s\r\n" % pair for pair in head.noted)

@@ -23,6 +23,32 @@ _MEMO = 4096
 _BODY_EXPECTED = frozenset((b"POST", b"PUT", b"PATCH"))
 
 
+def opening(head: Any, target: Target, rest: bytes, query: bytes) -> bytes:
+    """What depends on the client's head and the route alone: the first line, Host, its fields."""
+    return b"".join(
+        (
+            head.method,
+            b" ",
+            target.base,
+            rest,
+            query,
+            b" HTTP/1.1\r\nHost: ",
+            target.host or head.host,
+            b"\r\n",
+            head.block,
+        )
+    )
+
+
+def closing(method: bytes, body: Any) -> bytes:
+    """The body's framing and the blank line."""
+    if body is not None:
+        if body.length >= 0:
+            return b"Content-Length: %d\r\n\r\n" % body.length
+        return b"Transfer-Encoding: chunked\r\n\r\n"
+    return b"Content-Length: 0\r\n\r\n" if method in _BODY_EXPECTED else b"\r\n"
+
+
 class HeadWriter:
     """Writes heads; remembers the forwarding lines of clients that come again."""
 
@@ -33,37 +59,18 @@ class HeadWriter:
         """The whole head, blank line included."""
         head = face.head
         identity = exchange.identity
-        body = face.body
-        if body is not None:
-            length = body.length
-            framing = (
-                b"Content-Length: %d\r\n\r\n" % length
-                if length >= 0
-                else b"Transfer-Encoding: chunked\r\n\r\n"
-            )
-        elif face.method in _BODY_EXPECTED:
-            framing = b"Content-Length: 0\r\n\r\n"
-        else:
-            framing = b"\r\n"
         return b"".join(
             (
-                face.method,
-                b" ",
-                target.base,
-                exchange.rest if exchange.rest != b"/" or not target.base else b"/",
-                exchange.query,
-                b" HTTP/1.1\r\nHost: ",
-                target.host or head.host,
-                b"\r\n",
-                head.block,
+                opening(head, target, exchange.rest, exchange.query),
                 identity.headers if identity is not None else b"",
                 exchange.request_id_line,
-                self._forwarded(exchange, head),
-                framing,
+                self.forwarded(exchange, head),
+                closing(head.method, face.body),
             )
         )
 
-    def _forwarded(self, exchange: Exchange, head: Any) -> bytes:
+    def forwarded(self, exchange: Exchange, head: Any) -> bytes:
+        """Via and the X-Forwarded lines."""
         peer = exchange.peer
         if exchange.trusted and head.noted:
             return _via(head) + forwarded_lines(

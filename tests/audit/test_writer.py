@@ -19,15 +19,15 @@ from hypothesis import strategies as st
 
 from gateway.audit.query import last_rows, table
 from gateway.audit.record import Row, flat, iso, values
-from gateway.audit.schema import VERSION, WrongVersion, open_database
+from gateway.audit.schema import VERSION, WrongVersion, delete_before, index_users, open_database
 from gateway.audit.writer import AuditWriter
 
 LONG = 20.0
 
 
-def row(user: str | None = "alice", reason: str = "", path: bytes = b"/a", ip: str = "192.0.2.1", ended: float = 1_700_000_000.5) -> Row:
+def row(user: str | None = "alice", reason: str = "", path: bytes = b"/a", ip: str = "192.0.2.1", began: float = 1_700_000_000.25) -> Row:
     """A row."""
-    return (ended, 0.25, user, b"GET", path, 200, ip, b"agent", b"id", "/a", "http://b", reason, 3, 4)
+    return (began, 0.25, user, b"GET", path, 200, ip, b"agent", b"id", "/a", "http://b", reason, 3, 4)
 
 
 class Notes(list[tuple[str, str]]):
@@ -204,8 +204,36 @@ def test_retention(tmp_path: Path, notes: Notes) -> None:
     """Rows older than the retention go, in slices; younger ones stay."""
     with writing(tmp_path / "a", notes, retention=30, flush_interval=LONG) as writer:
         for age in (40, 35, 31, 29, 1):
-            writer.append(row(path=b"%d" % age, ended=time.time() - age * 86400))
+            writer.append(row(path=b"%d" % age, began=time.time() - age * 86400))
     assert read(tmp_path / "a") == ["29", "1"]
+
+
+def test_rows_by_user(tmp_path: Path, notes: Notes) -> None:
+    """A user's rows are found by way of their index, and those it does not have yet beside it."""
+    path = tmp_path / "a"
+    with writing(path, notes) as writer:
+        for number in range(1000):
+            writer.append(row(user=f"u{number % 50}", path=b"%d" % number))
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as database:
+        plan = str(database.execute("EXPLAIN QUERY PLAN SELECT * FROM audit_by_user WHERE user_id = 'u7'").fetchall())
+        assert "SEARCH u USING PRIMARY KEY (user_id=?)" in plan
+        assert database.execute("SELECT count(*) FROM audit_users").fetchone() == (1000,)
+        database.execute("INSERT INTO audit_logs (timestamp, user_id, method, path, status, duration_ms) VALUES ('t', 'u7', 'GET', 'new', 200, 0)")
+        assert [each["path"] for each in last_rows(str(path), 3, user="u7")] == ["907", "957", "new"]
+        assert not index_users(database, 0)
+        assert index_users(database)
+    assert [each["path"] for each in last_rows(str(path), 100, user="u7")] == [str(n) for n in range(7, 1000, 50)] + ["new"]
+
+
+def test_retention_takes_the_index_along(tmp_path: Path, notes: Notes) -> None:
+    """What is deleted leaves the index of users too."""
+    path = tmp_path / "a"
+    with writing(path, notes) as writer:
+        writer.append(row(began=time.time() - 40 * 86400))
+        writer.append(row(began=time.time()))
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as database:
+        assert delete_before(database, iso(time.time() - 30 * 86400), 10) == 1
+        assert database.execute("SELECT log_id FROM audit_users").fetchall() == [(2,)]
 
 
 def test_the_originals_table(tmp_path: Path, notes: Notes) -> None:
@@ -268,5 +296,56 @@ paths = st.one_of(st.just(b"/a"), st.binary(max_size=20), st.just("é".encode())
 @given(st.lists(st.tuples(paths, st.one_of(st.none(), st.text(st.characters(), max_size=5)), st.one_of(st.none(), st.binary(max_size=5)), st.floats(0, 4e9)), min_size=1, max_size=6))
 def test_columns_are_rows(given_rows: list[tuple[bytes, str | None, bytes | None, float]]) -> None:
     """Many rows at once are what each of them is alone."""
-    rows: list[Row] = [(*(row(user, path=path, ended=ended))[:7], agent, *(row())[8:]) for path, user, agent, ended in given_rows]  # type: ignore[misc]
+    rows: list[Row] = [(*(row(user, path=path, began=ended))[:7], agent, *(row())[8:]) for path, user, agent, ended in given_rows]  # type: ignore[misc]
     assert flat(rows) == [value for each in rows for value in values(each)]
+
+
+def test_another_database(tmp_path: Path, notes: Notes) -> None:
+    """Rows before the move are in the old database, rows after it in the new one, both closed; none twice."""
+    one, two, three = (tmp_path / name for name in ("one", "two", "three"))
+    with writing(one, notes, flush_interval=60) as writer:
+        writer.append(row(path=b"/1"))
+        writer.reconfigure(1, 0.01, 1000, 0, (str(two), open_database(str(two))))
+        assert writer.flushed(LONG)
+        writer.append(row(path=b"/2"))
+        assert writer.flushed(LONG)
+        never = open_database(str(two))
+        writer.reconfigure(1, 60, 1000, 0, (str(two), never))
+        writer.reconfigure(1, 60, 1000, 0, (str(three), open_database(str(three))))
+        assert writer.flushed(LONG)
+        writer.append(row(path=b"/3"))
+        with pytest.raises(sqlite3.ProgrammingError):
+            never.execute("SELECT 1")
+    assert [read(path) for path in (one, two, three)] == [["/1"], ["/2"], ["/3"]]
+    assert not list(tmp_path.glob("*-wal"))
+    assert (writer.seen(), notes) == (3, [])
+
+
+def test_another_database_is_the_cure_for_a_broken_one(tmp_path: Path, notes: Notes) -> None:
+    """Rows that wait for a database nobody can write go to the new one."""
+    one, two = tmp_path / "one", tmp_path / "two"
+    with writing(one, notes) as writer:
+        lock = sqlite3.connect(one, isolation_level=None)
+        lock.execute("BEGIN IMMEDIATE")
+        writer.append(row(path=b"/1"))
+        assert not writer.flushed(LONG)
+        writer.reconfigure(10, 0.01, 1000, 0, (str(two), open_database(str(two))))
+        assert writer.flushed(LONG)
+        lock.execute("ROLLBACK")
+        lock.close()
+    assert (read(one), read(two)) == ([], ["/1"])
+
+
+def test_a_smaller_queue_holds_at_once(tmp_path: Path, notes: Notes) -> None:
+    """Other numbers hold from the next row on."""
+    with writing(tmp_path / "log", notes, flush_interval=60) as writer:
+        writer.reconfigure(10, 60, 2, 0)
+        writer.flushed(LONG)
+        lock = sqlite3.connect(tmp_path / "log", isolation_level=None)
+        lock.execute("BEGIN IMMEDIATE")
+        for _ in range(5):
+            writer.append(row())
+        assert (writer.queue_length(), writer.rows_lost) == (2, 3)
+        lock.execute("ROLLBACK")
+        lock.close()
+        assert writer.seen() == 5

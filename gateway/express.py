@@ -1,0 +1,209 @@
+# -*- test-case-name: tests.test_express -*-
+"""
+The express lane: lets an ordinary request take all its stages in one function; any other
+goes on from the stage at which it stops being ordinary.
+
+It decides nothing: it asks the same cores in the same order as the nested stages, and where
+one of them has anything but "yes, at once" to say, that stage's own shell takes over. So
+every refusal, every wait and every body is the shells' business, written once. Why it is
+there: a dozen nested C{render} calls that each look up what the one before has just found
+cost a third of the whole request (docs/performance.md). tests/test_express.py holds it
+against the nested stages.
+
+What is the same for all requests with one head, whoever sends them, is worked out once and
+kept with the head: its L{Plan}.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import Deferred
+
+from gateway.admission.health import HEALTH
+from gateway.admission.ratelimit import limit_key
+from gateway.exchange import request_id_line
+from gateway.http.request import Request
+from gateway.shell import Shell
+from gateway.upstream.headers import closing, opening
+from gateway.verdicts import Refused
+
+if TYPE_CHECKING:
+    from gateway.chain import Parts
+    from gateway.http.heads import RequestHead
+    from gateway.terms import Terms
+
+#: Peers whose forwarding lines one plan keeps.
+_PEERS = 64
+
+
+class Plan:
+    """
+    What all requests with one head have in common.
+
+    @ivar owner: who made it; a reloaded lane makes its own.
+    @ivar terms: the route's; C{None} where the request is not ordinary whoever sends it.
+    @ivar lines: for the answer.
+    @ivar start: of the upstream's head; C{end}: its last lines.
+    @ivar forwarded: the lines between, by peer.
+    """
+
+    __slots__ = (
+        "end", "forwarded", "lines", "owner", "path", "query", "rest", "start", "terms",
+    )  # fmt: skip
+
+    owner: _Planner
+    path: bytes
+    query: bytes
+    rest: bytes
+    terms: Terms | None
+    lines: bytes
+    start: bytes
+    end: bytes
+    forwarded: dict[str | None, bytes]
+
+
+class ExpressLane(Shell):
+    """
+    The wrapper around all stages.
+
+    @param stages: the nested ones, each by its name in L{gateway.chain}.
+    @ivar nested: the outermost of them.
+    """
+
+    def __init__(self, parts: Parts, stages: Mapping[str, Any]) -> None:
+        self.nested = stages["Audited"]
+        # What renders does not know the lane, so that both go when another configuration comes.
+        planner = _Planner(stages["LookedUp"].find)
+        self.render = _lane(planner, parts, stages)  # type: ignore[assignment,method-assign]
+
+
+class _Planner:
+    def __init__(self, find: Callable[[bytes], Any]) -> None:
+        self._find = find
+
+    def plan(self, head: RequestHead) -> Plan:
+        """Work out what requests with that head have in common, and keep it with the head."""
+        plan = head.plan = Plan()
+        plan.owner = self
+        plan.path, plan.query, plan.terms, plan.rest = self._find(head.target)
+        terms = plan.terms
+        if terms is None or terms.target is None or plan.path == HEALTH:
+            plan.terms = None
+            return plan
+        cors = terms.cors
+        plan.lines = b""
+        if cors is not None and cors.enabled:
+            if head.method == b"OPTIONS":
+                plan.terms = None
+                return plan
+            origin = None
+            for name, value in head.noted:
+                if name == b"origin":
+                    origin = value
+            plan.lines = cors.lines(origin)
+        plan.start = opening(head, terms.target, plan.rest, plan.query)
+        plan.end = closing(head.method, None)
+        plan.forwarded = {}
+        return plan
+
+
+def _lane(planner: _Planner, parts: Parts, stages: Mapping[str, Any]) -> Callable[[Any], Any]:
+    """The one function; what it needs at every request is at hand in its closure."""
+    clock, now = parts.clock, parts.now
+    direct = parts.proxies.direct
+    known = parts.tokens.known
+    take = parts.buckets.take
+    audited, peer_named = stages["Audited"], stages["PeerNamed"]
+    stamp, ended = audited.stamp, audited.ended
+    limited, permitted, sized, broken = (
+        stages["RateLimited"], stages["Permitted"], stages["SizeLimited"], stages["CircuitBroken"],
+    )  # fmt: skip
+    send, heads = stages["Forwarded"].send, stages["Forwarded"].heads
+    in_flight = stages["InFlightLimited"] if parts.most_flying else None
+
+    def render(request: Any) -> Any:
+        if type(request) is not Request:
+            return audited.render(request)
+        exchange, head = request.exchange, request.head
+        # Stage 0: its identifier, its time.
+        exchange.request_id_line = line = request_id_line()
+        exchange.started = started = clock()
+        exchange.began = moment = now()
+        request.stamp = stamp
+        request.on_end = ended
+        # Stage 1: whose address, which route.
+        plan: Plan = head.plan
+        if plan is None or plan.owner is not planner:
+            plan = planner.plan(head)
+        peer = request.channel.peer
+        address = direct(peer)
+        terms = plan.terms
+        if address is None or terms is None:
+            request.extra = line
+            return peer_named.render(request)
+        exchange.peer, exchange.address = peer, address
+        exchange.path, exchange.query, exchange.rest = plan.path, plan.query, plan.rest
+        exchange.terms = terms
+        # Stages 2 to 4: neither OPTIONS nor /health comes so far.
+        if not terms.addresses.open and not terms.addresses.admits(address):
+            request.extra = line
+            return stages["IPFiltered"].render(request)
+        request.extra = line + plan.lines
+        if in_flight is not None and not in_flight.enter(request, exchange):
+            return in_flight.refuse(request, exchange)
+        # Stage 5.
+        authorization = request.authorization
+        identity = None
+        if len(authorization) == 1 and authorization[0].startswith(b"Bearer "):
+            identity = known(authorization[0][7:], terms.identity, moment)
+        if identity is None:
+            return stages["Authenticated"].render(request)
+        exchange.identity = identity
+        # Stage 6. From here on a count has been taken: there is no way back.
+        key = identity.sub_key if terms.rate_key == "sub" else limit_key(exchange, terms.rate_key)
+        if key is None:
+            return limited.render(request)
+        count = take(terms.rate, key, int(moment * 1_000_000))
+        if isinstance(count, Deferred):
+            return limited.wait(request, request, exchange, count)
+        allowed, limit, remaining, reset_at, _wait, _full = count
+        if not allowed:
+            return limited.judge(request, request, exchange, count)
+        request.extra += (
+            b"X-RateLimit-Limit: %d\r\nX-RateLimit-Remaining: %d\r\nX-RateLimit-Reset: %d\r\n"
+            % (limit, remaining, reset_at)
+        )
+        # Stages 7 and 8: the plan has a route.
+        policy = terms.policy
+        if (
+            policy is not None
+            and not policy.open
+            and policy.judge(head.method, identity.role, identity.claims) is not None
+        ):
+            return permitted.render(request)
+        # Stage 9.
+        if request.body is not None:
+            return sized.render(request)
+        # Stage 10.
+        target = terms.target
+        assert target is not None  # the plan has seen to it
+        permit = target.circuit.admit(started)
+        if isinstance(permit, Refused):
+            return broken.render(request)
+        exchange.permit = permit
+        # Stage 11.
+        forwarded = plan.forwarded.get(peer)
+        if forwarded is None:
+            if len(plan.forwarded) >= _PEERS:
+                plan.forwarded.clear()
+            forwarded = plan.forwarded[peer] = heads.forwarded(exchange, head)
+        return send(
+            request,
+            exchange,
+            target,
+            b"".join((plan.start, identity.headers, line, forwarded, plan.end)),
+        )
+
+    return render

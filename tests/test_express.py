@@ -1,0 +1,226 @@
+"""The express lane against the nested stages: one and the same gateway."""
+
+from __future__ import annotations
+
+import random
+import re
+import socket
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import jwt
+import pytest
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import succeed
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+
+import gateway.chain
+from gateway.http.channel import Channel
+from gateway.service import GatewayService
+from gateway.settings import parse
+
+SECRET = "s" * 40
+INI = f"""
+[gateway]
+listen = tcp:1
+trusted_proxies = 10.0.0.0/8
+max_requests_in_flight = 3
+[jwt]
+secret = {SECRET}
+[ratelimit]
+limit = 6
+[cors]
+allow_origin = https://a.example, https://b.example
+[breaker]
+failures = 2
+[route /a]
+upstream = http://127.0.0.1:9/base
+[route /a/closed]
+upstream = http://127.0.0.1:9
+ip.allow = 192.0.2.0/24
+[route /a/staff]
+upstream = http://127.0.0.1:9
+require.role = staff
+methods = GET
+ratelimit.key = team
+ratelimit.limit = 2
+[route /a/quiet]
+upstream = http://127.0.0.1:9
+cors.enabled = no
+ratelimit.key = ip
+"""
+
+
+class Transport(StringTransport):
+    """One with a real handle, for the look at whether it is stale."""
+
+    def __init__(self, peer: str = "192.0.2.1") -> None:
+        super().__init__(peerAddress=IPv4Address("TCP", peer, 4711))
+        self.ours, self.theirs = socket.socketpair()
+
+    def getHandle(self) -> Any:
+        return self.ours
+
+    def abortConnection(self) -> None:
+        self.disconnecting = True
+
+    def close(self) -> None:
+        self.ours.close()
+        self.theirs.close()
+
+
+class Upstream:
+    """Answers each request at once; keeps what it was sent."""
+
+    def __init__(self) -> None:
+        self.transports: list[Transport] = []
+        self.status = 200
+
+    def connect(self, factory: Any) -> Any:
+        connection = factory.buildProtocol(None)
+        transport = Transport()
+        self.transports.append(transport)
+        connection.makeConnection(transport)
+        transport.connection = connection  # type: ignore[attr-defined]
+        return succeed(connection)
+
+    def take(self) -> bytes:
+        """What has been asked since, answered."""
+        asked = b""
+        for transport in self.transports:
+            if transport.value():
+                asked += transport.value()
+                transport.clear()
+                transport.connection.dataReceived(  # type: ignore[attr-defined]
+                    b"HTTP/1.1 %d OK\r\nContent-Length: 2\r\nAccess-Control-Allow-Origin: *\r\n\r\nok" % self.status
+                )
+        return asked
+
+
+class Gateway:
+    """The whole chain without sockets, by either way."""
+
+    def __init__(self, lane: bool, monkeypatch: pytest.MonkeyPatch, now: list[float]) -> None:
+        identifiers = iter(range(10**6))
+
+        def line() -> bytes:
+            return b"X-Request-ID: %036d\r\n" % next(identifiers)
+
+        for module in ("gateway.express", "gateway.audit.audited", "gateway.exchange"):
+            monkeypatch.setattr(f"{module}.request_id_line", line)
+        monkeypatch.setattr("gateway.service.time", SimpleNamespace(time=lambda: now[0], monotonic=lambda: now[0]))
+        self.rows: list[Any] = []
+        self.upstream = Upstream()
+        self.service = GatewayService(parse(INI, {}), Clock())
+        if not lane:
+            site = self.service.site
+            site.resource = site.resource.nested  # type: ignore[attr-defined]
+        self.service.audit.append = self.rows.append  # type: ignore[method-assign]
+        for pool in self.service.generation.targets._pools.values():
+            pool._endpoint = self.upstream  # type: ignore[assignment]
+        self.channels: dict[str, Channel] = {}
+
+    def ask(self, peer: str, raw: bytes) -> tuple[bytes, bytes]:
+        """The answer, and what the upstream was asked."""
+        channel = self.channels.get(peer)
+        if channel is None or channel.transport.disconnecting:
+            channel = self.service.site.buildProtocol(None)
+            assert channel is not None
+            if peer in self.channels:
+                self.channels[peer].transport.close()
+            self.channels[peer] = channel
+            channel.makeConnection(Transport(peer))
+        channel.dataReceived(raw)
+        asked = self.upstream.take()
+        answer = channel.transport.value()
+        channel.transport.clear()
+        return answer, asked
+
+    def close(self) -> None:
+        """Close all sockets."""
+        for channel in self.channels.values():
+            channel.transport.close()
+        for transport in self.upstream.transports:
+            transport.close()
+
+
+TOKENS = [
+    b"Bearer " + jwt.encode({"sub": sub, "exp": 4e9, **more}, SECRET, "HS256").encode()
+    for sub, more in (("ann", {}), ("bob", {"role": "staff", "team": "x"}), ("eve", {"team": "x"}))
+]
+PATHS = [b"/a", b"/a/b?q=1", b"/a/closed", b"/a/staff", b"/a/staff/x", b"/a/quiet", b"/health", b"/none", b"/a//b", b"/a/%2e", b"/a;x"]
+FIELDS = [b"Origin: https://b.example", b"Origin: https://evil.example", b"X-User-ID: root", b"x_user_role: admin", b"User-Agent: u", b"X-Forwarded-For: 192.0.2.7", b"Connection: close", b"Accept: */*"]
+
+
+
+def conversation(seed: int) -> Iterator[tuple[str, bytes, float, int]]:
+    """Requests as they come: (peer, the raw request, seconds later, the upstream's status)."""
+    dice = random.Random(seed)  # noqa: S311 - no secret
+
+    def usually(common: Any, *rare: Any) -> Any:
+        return common if dice.random() < 0.7 else dice.choice(rare)
+
+    for _ in range(600):
+        method = usually(b"GET", b"HEAD", b"POST", b"OPTIONS", b"DELETE")
+        authorization = usually(dice.choice(TOKENS), b"bearer" + TOKENS[0][6:], b"Basic x", TOKENS[0][:-3] + b"abc", b"")
+        body = usually(b"", b"body")
+        lines = [b"%s %s HTTP/1.1" % (method, dice.choice(PATHS)), b"Host: h", *dice.sample(FIELDS, usually(0, 1, 2))]
+        lines += [b"Authorization: " + authorization] if authorization else []
+        lines += [b"Content-Length: 4"] if body else []
+        peer = usually("192.0.2.1", "198.51.100.2", "10.1.1.1")
+        yield peer, b"\r\n".join(lines) + b"\r\n\r\n" + body, usually(0, 5, 40), usually(200, 500, 503)
+
+
+@pytest.fixture
+def patches() -> Iterator[pytest.MonkeyPatch]:
+    """Undone after each example, not only after the test."""
+    with pytest.MonkeyPatch.context() as patch:
+        yield patch
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_both_ways_are_one(patches: pytest.MonkeyPatch, seed: int) -> None:
+    """Every answer, every byte for the upstream and every audit row is the same by either way."""
+    seen = []
+    for lane in (True, False):
+        now = [1_700_000_000.0]
+        gateway = Gateway(lane, patches, now)
+        try:
+            for peer, raw, later, status in conversation(seed):
+                now[0] += later
+                gateway.upstream.status = status
+                answer, asked = gateway.ask(peer, raw)
+                seen.append((lane, raw, re.sub(rb"Date: [^\r]+", b"", answer), asked, gateway.rows[-1:]))
+        finally:
+            gateway.close()
+    half = len(seen) // 2
+    for one, other in zip(seen[:half], seen[half:], strict=True):
+        assert one[1:] == other[1:]
+    statuses = {each[2][9:12] for each in seen}
+    assert statuses >= {b"200", b"400", b"401", b"403", b"404", b"405", b"429", b"500", b"503"}
+
+
+def test_the_lane_is_taken(patches: pytest.MonkeyPatch) -> None:
+    """The second request of a user asks none of the nested stages."""
+    gateway = Gateway(True, patches, [1_700_000_000.0])
+    try:
+        raw = b"GET /a HTTP/1.1\r\nHost: h\r\nAuthorization: " + TOKENS[0] + b"\r\n\r\n"
+        assert gateway.ask("192.0.2.1", raw)[0].startswith(b"HTTP/1.1 200")
+
+        def never(self: Any, request: Any) -> int:
+            raise AssertionError(type(self))
+
+        for stage in gateway_stages():
+            patches.setattr(stage, "render", never)
+        answer, asked = gateway.ask("192.0.2.1", raw)
+        assert answer.startswith(b"HTTP/1.1 200")
+        assert b"X-User-ID: ann\r\n" in asked
+    finally:
+        gateway.close()
+
+
+def gateway_stages() -> list[type]:
+    """The classes of all nested stages."""
+    return [getattr(gateway.chain, stage.name) for stage in gateway.chain.STAGES]
