@@ -350,6 +350,37 @@ def test_a_door_that_closes(gateway: Gateway) -> None:
     assert len(gateway.site) == 0
 
 
+def test_draining(gateway: Gateway) -> None:
+    """While draining: no new connection, Connection: close on every answer, idle connections close, the end is told."""
+    busy, idle, asks = gateway.connect(), gateway.connect(), gateway.connect()
+    busy[0].dataReceived(request("/one/x"))
+    ended: list[None] = []
+    gateway.site.drain().addCallback(ended.append)
+    assert gateway.site.buildProtocol(IPv4Address("TCP", "192.0.2.9", 1234)) is None
+    asks[0].dataReceived(request("/elsewhere") + request("/elsewhere"))  # the second can't be answered any more
+    assert asks[1].value().count(b"HTTP/1.1 404") == 1
+    assert b"Connection: close\r\n" in asks[1].value()
+    assert (asks[1].ended, idle[1].ended, busy[1].ended) == (True, False, False)
+    gateway.site.close_idle()
+    assert (idle[1].ended, busy[1].ended, ended) == (True, False, [])
+    gateway.upstream()
+    assert b"HTTP/1.1 200" in busy[1].value()
+    assert b"Connection: close\r\n" in busy[1].value()
+    assert (busy[1].ended, ended) == (True, [None])
+
+
+def test_cutting(gateway: Gateway) -> None:
+    """What is cut is over at once, and its row says so."""
+    channel, transport = gateway.connect()
+    channel.dataReceived(request("/one/x"))
+    gateway.upstream(b"")
+    gateway.site.drain()
+    gateway.site.cut()
+    assert (transport.ended, transport.value(), len(gateway.site)) == (True, b"", 0)
+    assert [(row[5], row[11]) for row in gateway.audit.rows] == [(499, "cut")]
+    assert all(wire.ended for _, wire in gateway.upstreams)
+
+
 def test_requests_in_flight() -> None:
     """Beyond max_requests_in_flight a request gets 503, whoever sends it, also across a reload; /health goes on."""
     gateway = Gateway(most=2)
