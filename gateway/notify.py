@@ -76,6 +76,7 @@ class Manager:
         self._last = (0.0, 0)
         self._rate = 0.0
         self._note = ""
+        self._stopping = False
         self._loops: list[LoopingCall] = []
 
     def ready(self) -> None:
@@ -97,10 +98,12 @@ class Manager:
     def reloaded(self, note: str) -> None:
         """That has ended; the note stands in the status until the next time."""
         self._note = note
-        self._tell("READY=1", f"STATUS={self._status()}")
+        if not self._stopping:
+            self._tell("READY=1", f"STATUS={self._status()}")
 
     def stopping(self) -> None:
         """No new requests are taken."""
+        self._stopping = True
         for loop in self._loops:
             if loop.running:
                 loop.stop()

@@ -87,6 +87,7 @@ def test_a_life(manager: tuple[socket.socket, dict[str, str]]) -> None:
     assert f"STATUS={tail.replace('200.0', '0.0')}" in heard(sock)
     told.stopping()
     assert heard(sock) == ["STOPPING=1\nSTATUS=finishing what is in flight"]
+    told.reloaded("reload refused: the gateway is stopping")
     clock.pump([1.0] * 100)
     assert heard(sock) == []
     assert clock.getDelayedCalls() == []
