@@ -331,6 +331,21 @@ def test_bounds_of_connections_change(gateway: Gateway) -> None:
     assert port.accepting
 
 
+def test_time_outs_change_from_the_next_wait_on(gateway: Gateway) -> None:
+    """A connection that is open gets the new idle_timeout after its next answer; beats come as often as that needs."""
+    channel, transport = gateway.connect()
+    channel.dataReceived(request("/elsewhere"))
+    gateway.reload(connections="100\nidle_timeout = 2s")
+    assert gateway.lasting.sweep.interval == 0.5
+    gateway.reactor.pump([0.5] * 20)
+    assert not transport.ended
+    channel.dataReceived(request("/elsewhere"))
+    gateway.reactor.pump([0.5] * 4)
+    assert not transport.ended
+    gateway.reactor.pump([0.5] * 3)
+    assert transport.ended
+
+
 def test_a_door_that_closes(gateway: Gateway) -> None:
     """Connections of a listener that goes end with their answers; those of others do not notice."""
     door, other = Door(gateway.site), Door(gateway.site)
