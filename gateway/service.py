@@ -91,6 +91,7 @@ class GatewayService(Service):
             max_request_line=gateway.max_request_line,
             max_fields=gateway.max_fields,
         )
+        heads.vouched = self.tokens.values
         self.site = Site(
             chain(parts), heads, self.sweep, _limits(gateway), fault, Exchange
         )
