@@ -19,10 +19,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import Deferred
-
 from gateway.admission.health import HEALTH
 from gateway.admission.ratelimit import limit_key
+from gateway.admission.windows import Count
 from gateway.exchange import request_id_line
 from gateway.http.request import Request
 from gateway.shell import Shell
@@ -156,8 +155,8 @@ def _lane(planner: _Planner, parts: Parts, stages: Mapping[str, Any]) -> Callabl
         # Stage 5.
         authorization = request.authorization
         identity = None
-        if len(authorization) == 1 and authorization[0].startswith(b"Bearer "):
-            identity = known(authorization[0][7:], terms.identity, moment)
+        if len(authorization) == 1:
+            identity = known(authorization[0], terms.identity, moment)
         if identity is None:
             return stages["Authenticated"].render(request)
         exchange.identity = identity
@@ -166,7 +165,7 @@ def _lane(planner: _Planner, parts: Parts, stages: Mapping[str, Any]) -> Callabl
         if key is None:
             return limited.render(request)
         count = take(terms.rate, key, int(moment * 1_000_000))
-        if isinstance(count, Deferred):
+        if type(count) is not Count:
             return limited.wait(request, request, exchange, count)
         allowed, limit, remaining, reset_at, _wait, _full = count
         if not allowed:
@@ -190,7 +189,7 @@ def _lane(planner: _Planner, parts: Parts, stages: Mapping[str, Any]) -> Callabl
         target = terms.target
         assert target is not None  # the plan has seen to it
         permit = target.circuit.admit(started)
-        if isinstance(permit, Refused):
+        if type(permit) is Refused:
             return broken.render(request)
         exchange.permit = permit
         # Stage 11.

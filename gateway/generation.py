@@ -105,6 +105,7 @@ def generation(
         max_request_line=gateway.max_request_line,
         max_fields=gateway.max_fields,
     )
+    heads.vouched = tokens.values
     return Generation(settings, rules, targets, tokens, heads, _limits(gateway), chain(parts))
 
 

@@ -12,13 +12,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.resource import IResource
 from twisted.web.server import NOT_DONE_YET
 
 from gateway.admission.tokens import challenge
+from gateway.admission.windows import Count
 from gateway.answers import refuse
 from gateway.exchange import Exchange, exchange_of
 from gateway.http.request import Request
@@ -63,7 +63,7 @@ class RateLimited(Shell):
         if key is None:
             return refuse(face, exchange, _NO_KEY)
         count = self._buckets.take(terms.rate, key, int(self._now() * 1_000_000))
-        if isinstance(count, Deferred):
+        if type(count) is not Count:
             return self.wait(request, face, exchange, count)
         return self.judge(request, face, exchange, count)
 

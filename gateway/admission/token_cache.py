@@ -11,6 +11,7 @@ never kept. Bounded in entries and bytes; the least recently used goes first.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Container
 
 from gateway.admission.identity import Identity, IdentityRules
 from gateway.admission.tokens import VerifiedToken, Verifier
@@ -38,36 +39,48 @@ class TokenCache:
         self._verifier = verifier
         self._most = entries
         self._room = size
+        # By the Authorization field's value as most clients send it: what is in there is known
+        # to be in order without another look (RequestHeads.vouched), and hashed only once.
         self._entries: OrderedDict[bytes, _Entry] = OrderedDict()
         self._used = 0
 
     def identify(self, raw: bytes, rules: IdentityRules, now: float) -> Identity | Refused:
         """Who the token says it is, under the rules; C{now} is unix seconds."""
-        entry = self._entries.get(raw)
+        value = b"Bearer " + raw
+        entry = self._entries.get(value)
         if entry is not None:
-            self._entries.move_to_end(raw)
+            self._entries.move_to_end(value)
             identity = entry.identities.get(rules)
             if identity is not None and identity.not_before <= now < identity.expires:
                 return identity
-            return self._again(raw, entry, rules, now)
+            return self._again(value, entry, rules, now)
         token = self._verifier.verify(raw)
         if isinstance(token, Refused):
             return token
         found = rules.identify(token, now)
         if not isinstance(found, Refused) and len(raw) <= MAX_TOKEN:
-            self._keep(raw, token, rules, found)
+            self._keep(value, token, rules, found)
         return found
 
-    def known(self, raw: bytes, rules: IdentityRules, now: float) -> Identity | None:
-        """The same where it is known at once, else C{None}, which says nothing yet."""
-        entry = self._entries.get(raw)
+    def known(self, value: bytes, rules: IdentityRules, now: float) -> Identity | None:
+        """
+        The same for an Authorization field's value, where it is known at once; else C{None},
+        which says nothing yet.
+        """
+        entries = self._entries
+        entry = entries.get(value)
         if entry is None:
             return None
         identity = entry.identities.get(rules)
         if identity is None or not identity.not_before <= now < identity.expires:
             return None
-        self._entries.move_to_end(raw)
+        entries.move_to_end(value)
         return identity
+
+    @property
+    def values(self) -> Container[bytes]:
+        """The Authorization fields' values that are here."""
+        return self._entries
 
     def replace(self, verifier: Verifier) -> None:
         """New keys: nothing that was verified with the old ones holds."""
@@ -90,24 +103,24 @@ class TokenCache:
         return self._used
 
     def _again(
-        self, raw: bytes, entry: _Entry, rules: IdentityRules, now: float
+        self, value: bytes, entry: _Entry, rules: IdentityRules, now: float
     ) -> Identity | Refused:
         """Known signature, but not yet under these rules, or no longer valid."""
         found = rules.identify(entry.token, now)
         if isinstance(found, Refused):
             if entry.identities.pop(rules, None) is not None and not entry.identities:
-                del self._entries[raw]
+                del self._entries[value]
                 self._used -= entry.token.size
         else:
             entry.identities[rules] = found
         return found
 
     def _keep(
-        self, raw: bytes, token: VerifiedToken, rules: IdentityRules, identity: Identity
+        self, value: bytes, token: VerifiedToken, rules: IdentityRules, identity: Identity
     ) -> None:
         entry = _Entry(token)
         entry.identities[rules] = identity
-        self._entries[raw] = entry
+        self._entries[value] = entry
         self._used += token.size
         self._shrink()
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
 from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
+from twisted.web.server import NOT_DONE_YET
 from zope.interface import implementer
 
 from gateway.http.body import HOLD, Body
@@ -193,7 +194,13 @@ class Channel(Protocol):
             if rest:
                 self._feed_body(rest)
         if self._request is request:
-            site.render(request)
+            try:
+                result = site.resource.render(request)
+            except Exception:
+                site.broken(request)
+                return
+            if result is not NOT_DONE_YET:
+                request.write_whole(result)
 
     def _incomplete(self) -> None:
         """No blank line yet: is what there is still worth waiting for?"""

@@ -9,6 +9,7 @@ differently end the connection before another request is on it.
 
 from __future__ import annotations
 
+import contextlib
 import select
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -82,6 +83,7 @@ class UpstreamConnection(Protocol):
 
     transport: Any
     _write: Callable[[bytes], object]
+    _poll: Callable[[int], list[Any]]
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
@@ -89,7 +91,6 @@ class UpstreamConnection(Protocol):
         self.idle_since = 0.0
         self.reused = False
         self.lost = False
-        self._poll: Any = None
         self._asker: Asker | None = None
         self._is_head = False
         self._sent = True
@@ -112,9 +113,11 @@ class UpstreamConnection(Protocol):
         self._asker = asker
         self._is_head = method == b"HEAD"
         self._sent = sent
-        self._write(head)
+        write = self._write
+        write(head)
         if sent:
-            self.deadline = self._pool.sweep.after(self._pool.limits.response_timeout)
+            pool = self._pool
+            self.deadline = pool.sweep.now + pool.patience
         else:
             # While the body is on its way the client's deadline runs, not the upstream's.
             self.deadline = NEVER
@@ -168,14 +171,9 @@ class UpstreamConnection(Protocol):
         """
         if self.lost:
             return True
-        if self._poll is None:
-            try:
-                self._poll = select.poll()
-                self._poll.register(self.transport.getHandle(), select.POLLIN)
-            except (AttributeError, TypeError, ValueError):
-                return False
+        poll = self._poll
         try:
-            return bool(self._poll.poll(0))
+            return bool(poll(0))
         except OSError:
             return True
 
@@ -187,6 +185,7 @@ class UpstreamConnection(Protocol):
         if no_delay is not None:
             no_delay(True)
         self._write = writer_of(self.transport)
+        self._poll = _poll_of(self.transport)
         if isinstance(self.transport, Connection) and not getattr(self.transport, "TLS", False):
             # The endpoint's wrapper has done its work: it need not see every byte.
             self.transport.protocol = self
@@ -394,6 +393,15 @@ class UpstreamConnection(Protocol):
 
     def stopProducing(self) -> None:
         """The client is gone; whoever asked abandons us."""
+
+
+def _poll_of(transport: Any) -> Callable[[int], list[Any]]:
+    """Asks the kernel whether something is there to be read; waits so many milliseconds."""
+    poll = select.poll()
+    with contextlib.suppress(AttributeError, TypeError, ValueError):
+        # Else there is no socket under it, and nothing to ask.
+        poll.register(transport.getHandle(), select.POLLIN)
+    return poll.poll
 
 
 @implementer(IPushProducer)

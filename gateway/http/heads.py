@@ -11,6 +11,8 @@ for HTTP/1. Lines with secrets in them are never kept.
 
 from __future__ import annotations
 
+from collections.abc import Container
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -173,6 +175,11 @@ class RequestHead:
     @ivar plan: the application's own, kept with a head that is shared.
     """
 
+    __slots__ = (
+        "authorization", "block", "expect_continue", "host", "http11", "keep_alive", "length",
+        "method", "noted", "plain", "plan", "raw", "target",
+    )  # fmt: skip
+
     method: bytes
     target: bytes
     http11: bool
@@ -180,12 +187,14 @@ class RequestHead:
     block: bytes
     noted: list[tuple[bytes, bytes]]
     raw: bytes
-    length = 0
-    keep_alive = True
-    expect_continue = False
-    authorization: tuple[bytes, ...] = ()
-    plain = False
-    plan: Any = None
+    keep_alive: bool
+    authorization: tuple[bytes, ...]
+    plain: bool
+
+    def __init__(self) -> None:
+        self.length = 0
+        self.expect_continue = False
+        self.plan: Any = None
 
     @property
     def lines(self) -> list[bytes]:
@@ -206,7 +215,11 @@ class RequestHeads:
     @param max_request_line: bytes; 414 beyond.
     @param max_fields: 431 beyond.
     @param memo_bytes: what the memo of field lines may take.
+    @ivar vouched: values of Authorization fields that have been here before, in the
+        application's keeping: they need no second look.
     """
+
+    vouched: Container[bytes] = ()
 
     def __init__(
         self,
@@ -254,7 +267,9 @@ class RequestHeads:
             return parsed, parsed.authorization
         if at < 0:
             return known, ()
-        if value.translate(None, _VISIBLE) or value[:1] in _BLANK or value[-1:] in _BLANK:
+        if value not in self.vouched and (
+            value.translate(None, _VISIBLE) or value[:1] in _BLANK or value[-1:] in _BLANK
+        ):
             parsed = self._parse(head)
             return parsed, parsed.authorization
         return known, (value,)
@@ -266,9 +281,8 @@ class RequestHeads:
         """
         if not _second_sight(self._once, key):
             return
-        kept = RequestHead()
-        kept.__dict__.update(parsed.__dict__)
-        kept.authorization, kept.raw = (), b""
+        kept = copy(parsed)
+        kept.authorization, kept.raw, kept.plan = (), b"", None
         self._heads.keep(key, kept, 4 * len(key) + 1000)
 
     def _parse(self, head: bytes) -> RequestHead:
@@ -451,6 +465,11 @@ class ResponseHead:
         odd about it.
     See L{RequestHead} for the rest.
     """
+
+    __slots__ = (
+        "block", "closing", "http11", "keep_alive", "length", "noted", "opening", "plain",
+        "reason", "status",
+    )  # fmt: skip
 
     status: int
     reason: bytes

@@ -65,6 +65,9 @@ class Pool:
         self.heads = heads
         self.sweep = sweep
         self.limits = limits
+        #: What is added to the sweep's time for the deadline of an answer's head, and of idleness.
+        self.patience = sweep.interval + limits.response_timeout
+        self._idleness = sweep.interval + limits.idle_timeout
         self.deadline = NEVER
         self._idle: list[UpstreamConnection] = []
         self._open: set[UpstreamConnection] = set()
@@ -122,8 +125,8 @@ class Pool:
         elif self._retired or len(self._idle) >= self.limits.idle_connections:
             connection.close()
         else:
-            connection.idle_since = self.sweep.now
-            connection.deadline = self.sweep.after(self.limits.idle_timeout)
+            connection.idle_since = now = self.sweep.now
+            connection.deadline = now + self._idleness
             self._idle.append(connection)
 
     def discard(self, connection: UpstreamConnection) -> None:

@@ -55,18 +55,11 @@ class Request(StockFace):
     @ivar exchange: the application's, made by the site's C{exchange}.
     """
 
-    # Defaults stand on the class: most of them are never touched, and a request is made for
-    # each request.
+    # Defaults that most requests never read stand on the class.
     code = 200
-    started = False
     keep_alive = False
     extra = b""
     bytes_out = 0
-    stamp: Callable[[Any], bytes] | None = None
-    on_end: Callable[[Any, str], object] | None = None
-    on_cut: Callable[[str], object] | None = None
-    _waiting: list[Deferred[None]] | None = None
-    _done = False
     _mute = False
     _chunking = False
     _declared = UNKNOWN
@@ -85,6 +78,12 @@ class Request(StockFace):
         self.raw = raw
         self.method = head.method
         self.body = body
+        self.started = False
+        self.stamp: Callable[[Any], bytes] | None = None
+        self.on_end: Callable[[Any, str], object] | None = None
+        self.on_cut: Callable[[str], object] | None = None
+        self._waiting: list[Deferred[None]] | None = None
+        self._done = False
         self.exchange: Any = channel.site.exchange()
 
     # -- the fast face
@@ -134,9 +133,8 @@ class Request(StockFace):
         self.started = self.keep_alive = True
         self.code = head.status
         self.bytes_out = head.length
-        channel.write(
-            b"".join((head.opening, lines, self.extra, stamp(self), head.closing, data))
-        )
+        write = channel.write
+        write(b"".join((head.opening, lines, self.extra, stamp(self), head.closing, data)))
         self._end("")
         channel.finished(self)
 

@@ -147,19 +147,13 @@ class Site(ServerFactory):
     def __bool__(self) -> bool:
         return True
 
-    def render(self, request: Request) -> None:
-        """Hand a request to the resource tree."""
-        try:
-            result = self.resource.render(request)
-        except Exception:
-            self._log.failure("a resource failed")
-            if request.started:
-                request.abort()
-            else:
-                request.fault(500)
-            return
-        if isinstance(result, bytes):
-            request.write_whole(result)
+    def broken(self, request: Request) -> None:
+        """The resource tree has raised: say so, to the log and to the client."""
+        self._log.failure("a resource failed")
+        if request.started:
+            request.abort()
+        else:
+            request.fault(500)
 
     def drain(self) -> Deferred[None]:
         """

@@ -23,6 +23,26 @@ if TYPE_CHECKING:
 _Stock = http.Request
 
 
+class Lazy:
+    """
+    An attribute that is made when it is first asked for, and is the instance's own from then
+    on. (A C{__getattr__} would do, but with one in its class every attribute of every request
+    is looked up the long way.)
+    """
+
+    def __init__(self, make: Callable[[Any], Any]) -> None:
+        self._make = make
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, request: Any, owner: type) -> Any:
+        if request is None:
+            return self
+        value = request.__dict__[self._name] = self._make(request)
+        return value
+
+
 class StockFace:
     """
     C{IRequest}, less the writing.
@@ -38,34 +58,24 @@ class StockFace:
     begin: Callable[..., None]
     finish: Callable[..., None]
 
-    _LAZY: dict[str, Callable[[Any], Any]] = {
-        "requestHeaders": lambda self: _headers(field_lines(self.raw)),
-        "responseHeaders": lambda self: Headers(),
-        "content": lambda self: BytesIO(),
-        "path": lambda self: self.uri.partition(b"?")[0],
-        "args": lambda self: http.parse_qs(self.uri.partition(b"?")[2], True),
-        "prepath": lambda self: [],
-        "postpath": lambda self: [unquote_to_bytes(s) for s in self.path[1:].split(b"/")],
-        "sitepath": lambda self: [],
-        "clientproto": lambda self: b"HTTP/1.1" if self.head.http11 else b"HTTP/1.0",
-        "cookies": lambda self: [],
-        "received_cookies": lambda self: {},
-        "lastModified": lambda self: None,
-        "etag": lambda self: None,
-        "code_message": lambda self: b"",
-        "user": lambda self: b"",
-        "password": lambda self: b"",
-        "site": lambda self: self.channel.site,
-        "session": lambda self: None,
-    }
-
-    def __getattr__(self, name: str) -> Any:
-        make = self._LAZY.get(name)
-        if make is None:
-            raise AttributeError(name)
-        value = make(self)
-        object.__setattr__(self, name, value)
-        return value
+    requestHeaders = Lazy(lambda self: _headers(field_lines(self.raw)))
+    responseHeaders = Lazy(lambda self: Headers())
+    content = Lazy(lambda self: BytesIO())
+    path = Lazy(lambda self: self.uri.partition(b"?")[0])
+    args = Lazy(lambda self: http.parse_qs(self.uri.partition(b"?")[2], True))
+    prepath = Lazy(lambda self: [])
+    postpath = Lazy(lambda self: [unquote_to_bytes(s) for s in self.path[1:].split(b"/")])
+    sitepath = Lazy(lambda self: [])
+    clientproto = Lazy(lambda self: b"HTTP/1.1" if self.head.http11 else b"HTTP/1.0")
+    cookies = Lazy(lambda self: [])
+    received_cookies = Lazy(lambda self: {})
+    lastModified = Lazy(lambda self: None)
+    etag = Lazy(lambda self: None)
+    code_message = Lazy(lambda self: b"")
+    user = Lazy(lambda self: b"")
+    password = Lazy(lambda self: b"")
+    site = Lazy(lambda self: self.channel.site)
+    session = Lazy(lambda self: None)
 
     @property
     def uri(self) -> bytes:

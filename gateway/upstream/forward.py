@@ -107,10 +107,13 @@ class Forwarding:
         face = self._face
         face.on_cut = self._cut
         connection = self._target.pool.take(face.method in _IDEMPOTENT)
-        if connection is not None:
-            self.connected(connection)
-        else:
+        if connection is None:
             self._target.pool.wait(self)
+        elif face.body is None:
+            self._connection = connection
+            connection.ask(self, self._head, face.method, True)
+        else:
+            self.connected(connection)
 
     # -- Waiter: a connection
 
@@ -196,7 +199,12 @@ class Forwarding:
     def whole(self, head: ResponseHead, data: bytes) -> None:
         """The answer, all of it."""
         self._connection = None
-        self._settle(head.status in self._target.statuses)
+        target, exchange = self._target, self._exchange
+        if head.status in target.statuses:
+            self._settle(failed=True)
+        elif exchange.permit is not None:
+            target.circuit.succeeded(exchange.permit)
+            exchange.permit = None
         self._face.whole(head, self._noted(head) if head.noted else b"", data)
 
     def answered(self, head: ResponseHead, length: int, data: bytes, ended: bool) -> None:
