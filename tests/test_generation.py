@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import weakref
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from gateway.exchange import Exchange
 from gateway.generation import Lasting, beat, generation, hold
 from gateway.http.site import Door, Site
 from gateway.http.sweep import Sweep
+from gateway.reloading import until_restart
 from gateway.settings import Settings, parse
 from gateway.stores.memory import MemoryBuckets
 from tests.system.tools import SECRET, request, token
@@ -422,6 +424,18 @@ def test_requests_in_flight() -> None:
     assert gateway.status("/elsewhere", "bob") == 404
     clients[1][1].abortConnection()
     assert gateway.lasting.flying.count == 0
+
+
+def test_what_takes_a_restart_is_said() -> None:
+    """An option that a reload does not change is named, whatever its value; the others are not."""
+    before = settings()
+    after = replace(
+        before,
+        gateway=replace(before.gateway, workers=4, edge="elsewhere"),
+        ratelimit=replace(before.ratelimit, limit=7),
+    )
+    assert until_restart(before, before) == []
+    assert until_restart(before, after) == ["[gateway] workers has changed in the file, which takes a restart"]
 
 
 def test_many_reloads_leak_nothing(gateway: Gateway, no_collections: None) -> None:

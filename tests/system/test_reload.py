@@ -300,14 +300,6 @@ def test_another_audit_database(tmp_path: Path, upstream: Upstream) -> None:
     assert not list(tmp_path.glob("*-wal"))
 
 
-def test_what_takes_a_restart_is_said(tmp_path: Path, upstream: Upstream) -> None:
-    """An option that a reload does not change is named in a warning, and the rest holds."""
-    with gateway(tmp_path, upstream, ratelimit="store = auto") as daemon:
-        said = daemon.reload(daemon.ini.read_text().replace("store = auto", "store = memory").replace("/users", "/them"))
-        assert "[ratelimit] store has changed in the file, which takes a restart" in said
-        assert daemon.get("/api/v1/them/1").status == 200
-
-
 def test_sigterm_during_reloads(tmp_path: Path, upstream: Upstream) -> None:
     """A stop amid reloads is a stop: exit status 0, everything closed."""
     with gateway(tmp_path, upstream) as daemon:
