@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.http.face import stock_face
 from gateway.http.heads import FieldRules, RequestHeads
-from gateway.http.request import Request
+from gateway.http.request import Request, lay_out
 
 if TYPE_CHECKING:
     from gateway.admission.addresses import Address
@@ -100,6 +100,12 @@ class Exchange:
     def request_id(self) -> bytes:
         """The UUID as ASCII bytes."""
         return self.request_id_line[14:50]
+
+
+lay_out(
+    Exchange(), "started", "began", "request_id_line", "peer", "trusted", "address", "terms",
+    "path", "query", "rest", "identity", "reason", "upstream", "permit",
+)  # fmt: skip
 
 
 def face_of(request: Any) -> Any:

@@ -105,7 +105,7 @@ class ExpressLane(Shell):
 def _lane(lane: ExpressLane, parts: Parts, stages: Mapping[str, Any]) -> Callable[[Any], Any]:
     """The one function; what it needs at every request is at hand in its closure."""
     clock, now = parts.clock, parts.now
-    direct = parts.proxies.direct
+    direct = parts.proxies.direct.get
     known = parts.tokens.known
     take = parts.buckets.take
     audited, peer_named = stages["Audited"], stages["PeerNamed"]

@@ -76,7 +76,13 @@ class Forwarded(Shell):
     def send(self, face: Any, exchange: Exchange, target: Target, head: bytes) -> int:
         """Send it with that head."""
         exchange.upstream = target.name
-        Forwarding(face, exchange, target, head, self._clock).start()
+        forwarding = Forwarding(face, exchange, target, head, self._clock)
+        face.on_cut = forwarding.cut
+        connection = target.pool.take(face.method in _IDEMPOTENT)
+        if connection is None:
+            target.pool.wait(forwarding)
+        else:
+            forwarding.connected(connection)
         return NOT_DONE_YET
 
 
@@ -101,19 +107,6 @@ class Forwarding:
         self._connection: UpstreamConnection | None = None
         self._sent_body = False
         self._tries = 0
-
-    def start(self) -> None:
-        """Take a connection that is idle, or wait for one."""
-        face = self._face
-        face.on_cut = self._cut
-        connection = self._target.pool.take(face.method in _IDEMPOTENT)
-        if connection is None:
-            self._target.pool.wait(self)
-        elif face.body is None:
-            self._connection = connection
-            connection.ask(self, self._head, face.method, True)
-        else:
-            self.connected(connection)
 
     # -- Waiter: a connection
 
@@ -261,7 +254,7 @@ class Forwarding:
 
     # -- ends
 
-    def _cut(self, why: str) -> None:
+    def cut(self, why: str) -> None:
         """The client is gone."""
         self._leave()
         self._settle(failed=None)
