@@ -155,16 +155,16 @@ def _lane(lane: ExpressLane, parts: Parts, stages: Mapping[str, Any]) -> Callabl
         key = identity.sub_key if terms.rate_key == "sub" else limit_key(exchange, terms.rate_key)
         if key is None:
             return limited.render(request)
-        count = take(terms.rate, key, int(moment * 1_000_000))
+        microsecond = int(moment * 1_000_000)
+        count = take(terms.rate, key, microsecond)
         if type(count) is not Count:
-            return limited.wait(request, request, exchange, count)
-        allowed, limit, remaining, reset_at, _wait, _full = count
+            return limited.wait(request, request, exchange, count, microsecond)
+        allowed, window, remaining, reset_at, _wait, _full = count
         if not allowed:
-            return limited.judge(request, request, exchange, count)
-        request.extra += (
-            b"X-RateLimit-Limit: %d\r\nX-RateLimit-Remaining: %d\r\nX-RateLimit-Reset: %d\r\n"
-            % (limit, remaining, reset_at)
-        )
+            return limited.judge(request, request, exchange, count, microsecond)
+        request.extra += window.lines % (
+            remaining, reset_at, remaining, reset_at - microsecond // 1_000_000,
+        )  # fmt: skip
         # Stages 7 and 8: the plan has a route.
         policy = terms.policy
         if (

@@ -62,31 +62,32 @@ class RateLimited(Shell):
             key = limit_key(exchange, kind)
         if key is None:
             return refuse(face, exchange, _NO_KEY)
-        count = self._buckets.take(terms.rate, key, int(self._now() * 1_000_000))
+        now = int(self._now() * 1_000_000)
+        count = self._buckets.take(terms.rate, key, now)
         if type(count) is not Count:
-            return self.wait(request, face, exchange, count)
-        return self.judge(request, face, exchange, count)
+            return self.wait(request, face, exchange, count, now)
+        return self.judge(request, face, exchange, count, now)
 
-    def judge(self, request: Any, face: Any, exchange: Exchange, count: Any) -> Any:
-        """Act upon a count that is known."""
-        allowed, limit, remaining, reset_at, retry_after, full = count
-        face.add_lines(
-            b"X-RateLimit-Limit: %d\r\nX-RateLimit-Remaining: %d\r\nX-RateLimit-Reset: %d\r\n"
-            % (limit, remaining, reset_at)
-        )
+    def judge(self, request: Any, face: Any, exchange: Exchange, count: Any, now: int) -> Any:
+        """Act upon a count that is known; C{now} is unix microseconds."""
+        allowed, window, remaining, reset_at, retry_after, full = count
+        face.add_lines(window.lines % (remaining, reset_at, remaining, reset_at - now // 1_000_000))
         if allowed:
             return self._inner.render(request)
         reason = Reason.LIMIT_KEYS if full else Reason.LIMIT
         return refuse(face, exchange, Refused(reason, retry_after))
 
-    def wait(self, request: Any, face: Any, exchange: Exchange, counting: Any) -> int:
+    def wait(self, request: Any, face: Any, exchange: Exchange, counting: Any, now: int) -> int:
         """Act upon a count as soon as it is known."""
         # Armed before the first wait: the client may leave while the store is asked.
         face.on_cut = lambda _why: counting.cancel()
 
         def counted(count: Any) -> None:
             face.on_cut = None
-            result = self.judge(request, face, exchange, count)
+            # A store's clock may be behind ours; no client is told a negative time.
+            result = self.judge(
+                request, face, exchange, count, min(now, count.reset_at * 1_000_000)
+            )
             if isinstance(result, bytes):
                 if type(request) is Request:
                     request.write_whole(result)

@@ -25,7 +25,7 @@ class BucketsContract:
     def test_counts_each_rule_alone(self) -> None:
         """A route with a limit of its own has a counter of its own."""
         store = self.buckets()
-        one, two = SlidingWindow(1, SECOND), SlidingWindow(1, SECOND)
+        one, two = SlidingWindow(1, SECOND), SlidingWindow(1, SECOND, "/own")
         assert store.take(one, "sub:a", NOW).allowed
         assert store.take(two, "sub:a", NOW).allowed
         assert not store.take(one, "sub:a", NOW).allowed
