@@ -8,12 +8,13 @@ request. Rules that a route does not override are shared by identity.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 from gateway.admission.addresses import AddressRules
 from gateway.admission.identity import IdentityRules
 from gateway.admission.origins import CorsRules
-from gateway.admission.windows import FixedWindow, Gcra, SlidingWindow
+from gateway.admission.refused import RefusedLimit
+from gateway.admission.windows import Combined, FixedWindow, Gcra, Rule, SlidingWindow
 from gateway.keys import VerificationKey, hmac_key, public_key
 from gateway.routing.policy import Policy
 from gateway.routing.table import RouteTable
@@ -25,6 +26,7 @@ from gateway.settings import (
     RouteSettings,
     Settings,
 )
+from gateway.stores.memory import MemoryBuckets
 from gateway.terms import Terms
 from gateway.upstream.targets import Targets
 
@@ -37,14 +39,43 @@ def verification_key(jwt: JwtSettings) -> VerificationKey:
     return hmac_key(jwt.secret.reveal(), jwt.algorithms)
 
 
-def rate_rule(settings: RateLimitSettings) -> Any:
-    """The limiter's rule."""
-    window = int(settings.window * 1_000_000)
-    if settings.algorithm == "fixed-window":
-        return FixedWindow(settings.limit, window)
-    if settings.algorithm == "gcra":
-        return Gcra(settings.limit, window, settings.burst)
-    return SlidingWindow(settings.limit, window)
+def rate_rule(settings: RateLimitSettings, owner: str = "default") -> Rule:
+    """The limiter's rule; C{owner} is a plan's name or a route's prefix."""
+    return windows_rule(
+        settings.windows,
+        owner,
+        settings.algorithm,
+        settings.burst,
+        settings.ietf_headers,
+    )
+
+
+def windows_rule(
+    spans: Sequence[tuple[int, float]],
+    owner: str,
+    algorithm: str = "sliding-window",
+    burst: int = 1,
+    ietf: bool = True,
+) -> Rule:
+    """A rule of one or several windows of (limit, seconds)."""
+    made: list[SlidingWindow | FixedWindow | Gcra] = []
+    for limit, seconds in spans:
+        window = round(seconds * 1_000_000)
+        if algorithm == "fixed-window":
+            made.append(FixedWindow(limit, window, owner, ietf))
+        elif algorithm == "gcra":
+            made.append(Gcra(limit, window, burst, owner, ietf))
+        else:
+            made.append(SlidingWindow(limit, window, owner, ietf))
+    return made[0] if len(made) == 1 else Combined(made, ietf)
+
+
+def refused_limit(settings: RateLimitSettings) -> RefusedLimit | None:
+    """The limit on refused tokens, where there is one."""
+    if not settings.refused:
+        return None
+    rule = windows_rule(settings.refused, "refused", ietf=settings.ietf_headers)
+    return RefusedLimit(rule, MemoryBuckets(settings.refused_keys))
 
 
 def address_rules(settings: IpSettings) -> AddressRules:
@@ -84,6 +115,10 @@ def terms_of(settings: Settings) -> Terms:
         identity=identity_rules(settings.jwt),
         rate=rate_rule(settings.ratelimit),
         rate_key=settings.ratelimit.key,
+        plan_claim=settings.ratelimit.plan_claim,
+        plans={name: rate_rule(plan, name) for name, plan in settings.plans},
+        cost=settings.ratelimit.cost,
+        costs=_costs(settings.ratelimit),
         max_body=settings.body.max_size,
     )
 
@@ -103,8 +138,12 @@ def _route_terms(
         addresses=common.addresses if route.ip is settings.ip else address_rules(route.ip),
         cors=common.cors if route.cors is settings.cors else cors_rules(route.cors),
         identity=common.identity if route.jwt is settings.jwt else identity_rules(route.jwt),
-        rate=rate_rule(route.ratelimit) if route.own_counter else common.rate,
+        rate=rate_rule(route.ratelimit, route.prefix) if route.own_counter else common.rate,
         rate_key=route.ratelimit.key,
+        plan_claim=route.ratelimit.plan_claim,
+        plans={} if route.own_counter else common.plans,
+        cost=route.ratelimit.cost,
+        costs=_costs(route.ratelimit),
         policy=Policy(
             methods=route.methods,
             roles=route.require_role,
@@ -114,3 +153,7 @@ def _route_terms(
         max_body=route.body.max_size,
         target=targets.of(route),
     )
+
+
+def _costs(settings: RateLimitSettings) -> dict[bytes, int]:
+    return {method.encode("ascii"): cost for method, cost in settings.costs}

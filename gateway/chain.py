@@ -15,13 +15,14 @@ from typing import Any, NamedTuple
 
 from twisted.web.resource import IResource
 
-from gateway.admission.authentication import Authenticated
+from gateway.admission.authentication import Authenticated, Guarded
 from gateway.admission.cors import CORSAnswered
 from gateway.admission.health import HealthAnswered
 from gateway.admission.ipfilter import IPFiltered
 from gateway.admission.peer import PeerNamed
 from gateway.admission.peers import TrustedProxies
 from gateway.admission.ratelimit import RateLimited
+from gateway.admission.refused import RefusedLimit
 from gateway.admission.token_cache import TokenCache
 from gateway.audit.audited import Audited
 from gateway.audit.record import IAuditLog
@@ -43,6 +44,7 @@ class Parts:
     What the stages are made of.
 
     @ivar terms: of requests that no route takes.
+    @ivar refused: the limit on refused tokens; C{None}: there is none.
     @ivar now: the wall clock, unix seconds.
     @ivar clock: monotonic seconds.
     """
@@ -55,6 +57,7 @@ class Parts:
     edge: str
     tokens: TokenCache
     buckets: IBuckets
+    refused: RefusedLimit | None
     now: Callable[[], float]
     clock: Callable[[], float]
 
@@ -68,6 +71,12 @@ class Stage(NamedTuple):
     wrap: Callable[[Parts, IResource], IResource]
 
 
+def _authenticated(parts: Parts, inner: IResource) -> IResource:
+    if parts.refused is None:
+        return Authenticated(inner, parts.tokens, parts.terms, parts.now)
+    return Guarded(inner, parts.tokens, parts.terms, parts.now, parts.refused)
+
+
 STAGES: tuple[Stage, ...] = (
     Stage(0, "Audited", "one row for every request", lambda p, inner: Audited(
         inner, p.audit, p.clock, p.now)),
@@ -77,8 +86,7 @@ STAGES: tuple[Stage, ...] = (
     Stage(2, "IPFiltered", "403", lambda p, inner: IPFiltered(inner, p.terms)),
     Stage(3, "CORSAnswered", "200 to OPTIONS", lambda p, inner: CORSAnswered(inner, p.terms)),
     Stage(4, "HealthAnswered", "200 to /health", lambda p, inner: HealthAnswered(inner, p.edge)),
-    Stage(5, "Authenticated", "401", lambda p, inner: Authenticated(
-        inner, p.tokens, p.terms, p.now)),
+    Stage(5, "Authenticated", "401, 429", _authenticated),
     Stage(6, "RateLimited", "429, 503", lambda p, inner: RateLimited(
         inner, p.buckets, p.terms, p.now)),
     Stage(7, "Routed", "404", lambda p, inner: Routed(inner)),

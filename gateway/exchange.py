@@ -42,7 +42,7 @@ NOTED = frozenset((b"user-agent", b"origin"))
 OURS_BACK = frozenset(
     (
         b"x-request-id", b"x-response-time", b"x-ratelimit-limit", b"x-ratelimit-remaining",
-        b"x-ratelimit-reset",
+        b"x-ratelimit-reset", b"ratelimit", b"ratelimit-policy",
     )
 )  # fmt: skip
 
@@ -76,6 +76,7 @@ class Exchange:
     @ivar rest: the path behind the route's prefix.
     @ivar identity: who calls, once authenticated.
     @ivar reason: why the request was refused or cut; empty when it passed.
+    @ivar detail: more about the reason, a text that many requests share.
     @ivar upstream: where it was sent.
     @ivar permit: the circuit's permit, while one is held.
     """
@@ -93,6 +94,7 @@ class Exchange:
     rest = b""
     identity: Identity | None = None
     reason = ""
+    detail = ""
     upstream = ""
     permit: Any = None
 

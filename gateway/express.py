@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from gateway.admission.health import HEALTH
-from gateway.admission.ratelimit import limit_key
+from gateway.admission.ratelimit import limit_key, rule_of
 from gateway.admission.windows import Count
 from gateway.exchange import request_id_line
 from gateway.http.request import Request
@@ -152,11 +152,15 @@ def _lane(lane: ExpressLane, parts: Parts, stages: Mapping[str, Any]) -> Callabl
             return stages["Authenticated"].render(request)
         exchange.identity = identity
         # Stage 6. From here on a count has been taken: there is no way back.
-        key = identity.sub_key if terms.rate_key == "sub" else limit_key(exchange, terms.rate_key)
-        if key is None:
-            return limited.render(request)
         microsecond = int(moment * 1_000_000)
-        count = take(terms.rate, key, microsecond)
+        if terms.by_sub:
+            count = take(terms.rate, identity.sub_key, microsecond)
+        else:
+            key = limit_key(exchange, terms.rate_key)
+            if key is None:
+                return limited.render(request)
+            cost = terms.costs.get(head.method, terms.cost)
+            count = take(rule_of(terms, identity), key, microsecond, cost)
         if type(count) is not Count:
             return limited.wait(request, request, exchange, count, microsecond)
         allowed, window, remaining, reset_at, _wait, _full = count

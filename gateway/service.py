@@ -27,7 +27,7 @@ from gateway.admission.token_cache import TokenCache
 from gateway.admission.tokens import Verifier
 from gateway.answers import fault
 from gateway.audit.writer import AuditWriter
-from gateway.build import routes_of, terms_of, verification_key
+from gateway.build import refused_limit, routes_of, terms_of, verification_key
 from gateway.chain import Parts, chain
 from gateway.exchange import Exchange, request_rules
 from gateway.http.heads import RequestHeads
@@ -82,10 +82,12 @@ class GatewayService(Service):
             edge=gateway.edge,
             tokens=TokenCache(Verifier(key), settings.jwt.cache, settings.jwt.cache_size),
             buckets=self.buckets,
+            refused=(refused := refused_limit(settings.ratelimit)),
             now=time.time,
             clock=time.monotonic,
         )
         self.tokens = parts.tokens
+        self.refused = refused
         heads = RequestHeads(
             request_rules(gateway.client_address_header),
             max_request_line=gateway.max_request_line,
@@ -107,13 +109,20 @@ class GatewayService(Service):
             self.audit.start()
         except Exception as error:
             raise SystemExit(f"gateway: the audit database can't be used: {error}") from None
-        self.sweep.beats.append(lambda: self.buckets.sweep(int(time.time() * 1_000_000)))
+        self.sweep.beats.append(self._forget)
         self.sweep.start()
         for description in self.settings.gateway.listen:
             self._listen(description)
         for warning in self.settings.warnings:
             self._log.warn("{warning}", warning=warning)
         self._reactor.callWhenRunning(self._running)
+
+    def _forget(self) -> None:
+        """Counters that count nothing any more."""
+        now = int(time.time() * 1_000_000)
+        self.buckets.sweep(now)
+        if self.refused is not None:
+            self.refused.buckets.sweep(now)
 
     def _listen(self, description: str) -> None:
         if description.startswith("tcp:") and "backlog=" not in description:

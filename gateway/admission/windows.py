@@ -51,6 +51,14 @@ class Count(NamedTuple):
         return self.window.limit
 
 
+def refused_lines(count: Count) -> bytes:
+    """
+    The header lines of a refusal. RateLimit's time is C{Retry-After}'s: the draft asks that it
+    be no later.
+    """
+    return count.window.lines % (0, count.reset_at, 0, count.retry_after)
+
+
 def _up(microseconds: int) -> int:
     """Whole seconds, rounded up."""
     return -(-microseconds // _SECOND)

@@ -60,6 +60,12 @@ class MemoryBuckets:
         self._held += 1
         return count
 
+    def peek(self, rule: Rule, key: str, now: int, cost: int = 1) -> Count:
+        """What L{take} would say of a key that has room; nothing is counted."""
+        shards = self._rules.get(rule)
+        state = None if shards is None else shards[hash(key) % SHARDS].get(key)
+        return rule.peek(state, now, cost)
+
     def sweep(self, now: int, at_most: int = SLICE) -> None:
         """Look at the next few keys and forget the expired ones."""
         for _ in range(min(at_most, self._held)):

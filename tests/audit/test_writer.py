@@ -27,7 +27,7 @@ LONG = 20.0
 
 def row(user: str | None = "alice", reason: str = "", path: bytes = b"/a", ip: str = "192.0.2.1", began: float = 1_700_000_000.25) -> Row:
     """A row."""
-    return (began, 0.25, user, b"GET", path, 200, ip, b"agent", b"id", "/a", "http://b", reason, 3, 4)
+    return (began, 0.25, user, b"GET", path, 200, ip, b"agent", b"id", "/a", "http://b", reason, 3, 4, "")
 
 
 class Notes(list[tuple[str, str]]):
@@ -177,7 +177,7 @@ writer = AuditWriter(sys.argv[1], flush_interval=0.01, queue=10**7)
 writer.start()
 number = 0
 while True:
-    writer.append((1.0, 0.0, "u", b"GET", b"%d" % number, 200, "", None, b"", "", "", "", 0, 0))
+    writer.append((1.0, 0.0, "u", b"GET", b"%d" % number, 200, "", None, b"", "", "", "", 0, 0, ""))
     number += 1
     if number % 1000 == 0:
         print(writer.rows_written, flush=True)
