@@ -30,6 +30,10 @@ trusted_proxies = 10.0.0.0/8
 secret = {SECRET}
 [ratelimit]
 limit = 6
+plan_claim = plan
+refused = 20/1h
+[plan gold]
+limits = 3/1s, 9/60s
 [cors]
 allow_origin = https://a.example, https://b.example
 [breaker]
@@ -45,6 +49,10 @@ require.role = staff
 methods = GET
 ratelimit.key = team
 ratelimit.limit = 2
+[route /a/dear]
+upstream = http://127.0.0.1:9
+ratelimit.cost = 2
+ratelimit.cost.POST = 3
 [route /a/quiet]
 upstream = http://127.0.0.1:9
 cors.enabled = no
@@ -147,9 +155,9 @@ class Gateway:
 
 TOKENS = [
     b"Bearer " + jwt.encode({"sub": sub, "exp": 4e9, **more}, SECRET, "HS256").encode()
-    for sub, more in (("ann", {}), ("bob", {"role": "staff", "team": "x"}), ("eve", {"team": "x"}))
+    for sub, more in (("ann", {}), ("bob", {"role": "staff", "team": "x"}), ("eve", {"team": "x"}), ("gus", {"plan": "gold"}))
 ]
-PATHS = [b"/a", b"/a/b?q=1", b"/a/closed", b"/a/staff", b"/a/staff/x", b"/a/quiet", b"/health", b"/none", b"/a//b", b"/a/%2e", b"/a;x"]
+PATHS = [b"/a", b"/a/b?q=1", b"/a/closed", b"/a/staff", b"/a/staff/x", b"/a/quiet", b"/a/dear", b"/health", b"/none", b"/a//b", b"/a/%2e", b"/a;x"]
 FIELDS = [b"Origin: https://b.example", b"Origin: https://evil.example", b"X-User-ID: root", b"x_user_role: admin", b"User-Agent: u", b"X-Forwarded-For: 192.0.2.7", b"Connection: close", b"Accept: */*"]
 
 

@@ -27,7 +27,7 @@ LONG = 20.0
 
 def row(user: str | None = "alice", reason: str = "", path: bytes = b"/a", ip: str = "192.0.2.1", began: float = 1_700_000_000.25) -> Row:
     """A row."""
-    return (began, 0.25, user, b"GET", path, 200, ip, b"agent", b"id", "/a", "http://b", reason, 3, 4, "")
+    return (began, 0.25, user, b"GET", path, 200, ip, b"agent", b"id", "/a", "http://b", reason, 3, 4, "100/60s")
 
 
 class Notes(list[tuple[str, str]]):
@@ -71,7 +71,7 @@ def test_a_row(tmp_path: Path, notes: Notes) -> None:
     assert found == {
         "id": 1, "timestamp": "2023-11-14T22:13:20.250Z", "user_id": "anonymous", "method": "GET", "path": "/a", "status": 200,
         "duration_ms": 250, "ip": "192.0.2.1", "user_agent": "agent", "request_id": "id", "route": "/a", "upstream": "http://b",
-        "reason": "", "bytes_in": 3, "bytes_out": 4,
+        "reason": "", "bytes_in": 3, "bytes_out": 4, "detail": "100/60s",
     }  # fmt: skip
     assert (tmp_path / "a").stat().st_mode & 0o777 == 0o600
     assert notes == []
@@ -250,6 +250,20 @@ def test_the_originals_table(tmp_path: Path, notes: Notes) -> None:
         writer.append(row())
     assert read(tmp_path / "a") == ["/old", "/a"]
     assert read(tmp_path / "a", "reason") == ["", ""]
+
+
+def test_a_database_without_detail(tmp_path: Path, notes: Notes) -> None:
+    """A database from before the column detail gets it; its rows have an empty one."""
+    with writing(tmp_path / "a", notes) as writer:
+        writer.append(row())
+    connection = sqlite3.connect(tmp_path / "a")
+    connection.execute("DROP VIEW audit_by_user")
+    connection.execute("ALTER TABLE audit_logs DROP COLUMN detail")
+    connection.execute("PRAGMA user_version = 2")
+    connection.close()
+    with writing(tmp_path / "a", notes) as writer:
+        writer.append(row())
+    assert read(tmp_path / "a", "detail") == ["", "100/60s"]
 
 
 def test_a_newer_version(tmp_path: Path) -> None:

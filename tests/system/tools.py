@@ -32,7 +32,6 @@ edge = test-edge
 secret = ${{JWT_SECRET}}
 {jwt}
 [ratelimit]
-limit = 100000
 {ratelimit}
 [audit]
 database = {folder}/audit.sqlite3
@@ -386,6 +385,8 @@ def gateway(
 ) -> Iterator[Daemon]:  # fmt: skip
     """A daemon before an upstream, stopped at the end; it must stop with status 0."""
     port = free_port()
+    if "limit = " not in ratelimit and "limits = " not in ratelimit:
+        ratelimit = "limit = 100000\n" + ratelimit
     text = INI.format(
         port=port, folder=folder, upstream=upstream.port, gateway=gateway, jwt=jwt,
         ratelimit=ratelimit, rest=rest, users=users, routes=routes, listen=listen,
