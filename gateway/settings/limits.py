@@ -35,7 +35,7 @@ def _windows(text: str) -> Windows:
         if not slash:
             raise BadValue(f"{_EXPECTED}, not {word}")
         found.append((LIMIT.parse(limit), WINDOW.parse(window)))
-    found.sort(key=lambda each: each[1])
+    found.sort(key=lambda each: (each[1], -each[0]))
     for at, (limit, window) in enumerate(found[:-1]):
         for other, longer in found[at + 1 :]:
             if other <= limit:
