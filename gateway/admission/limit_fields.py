@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.admission.test_limit_fields -*-
+# -*- test-case-name: tests.admission.test_windows -*-
 """
 How a count is told to a client: one template of header lines for each window, made once,
 filled in for each answer. Lets only names in that need no escape; decides nothing.

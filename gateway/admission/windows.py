@@ -31,7 +31,8 @@ class Count(NamedTuple):
 
     @ivar window: the window it speaks of: the one that refuses (of several the one that has
         room last), or the one with the least remaining, as a share of its limit.
-    @ivar remaining: how many more requests of cost 1 would pass now; 0 when refused.
+    @ivar remaining: how many more requests of cost 1 have room in that window now; 0 when
+        refused.
     @ivar reset_at: unix seconds, rounded up: when refused, when the same request would
         pass; else when the window is empty again.
     @ivar retry_after: seconds to wait when refused, rounded up; else 0.
