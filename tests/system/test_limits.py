@@ -140,6 +140,8 @@ def test_refused_tokens(tmp_path: Path, upstream: Upstream) -> None:
         assert refused["RateLimit-Policy"] == '"refused";q=3;w=3600'
         assert get(token("good but new"), "192.0.2.7").status == 429
         assert get(known, "192.0.2.7").status == 200
+        lower = request("/api/v1/users/7", "X-Forwarded-For: 192.0.2.7", f"authorization: bearer {known}", tok=None)
+        assert daemon.ask(lower).status == 200
         assert get(None, "192.0.2.7").status == 401
         assert get(token("good but new"), "192.0.2.8").status == 200
         assert get(bad, "192.0.2.8").status == 401
