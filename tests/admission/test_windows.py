@@ -141,7 +141,7 @@ RULES += [Combined([SlidingWindow(3, SECOND), FixedWindow(5, 7 * SECOND), Gcra(9
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.sampled_from(RULES), steps, prices)
+@given(st.one_of(st.sampled_from(RULES), windows), steps, prices)
 def test_who_waits_gets_in(rule: Any, moves: list[int], costs: list[int]) -> None:
     """Whoever waits Retry-After alone gets in; X-RateLimit-Reset is when, rounded up."""
     now, state = START, None
