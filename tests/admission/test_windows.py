@@ -157,6 +157,15 @@ def test_who_waits_gets_in(rule: Any, moves: list[int], costs: list[int]) -> Non
             assert state == kept
 
 
+def test_a_dear_request_waits_longer() -> None:
+    """Who needs more room waits until so much has left, not only until there is some."""
+    rule = SlidingWindow(4, 16 * SECOND)
+    state = rule.take(None, START)[0]
+    rule.take(state, START + 5 * SECOND, 2)
+    assert rule.peek(state, START + 5 * SECOND, 1).allowed
+    assert [rule.peek(state, START + 5 * SECOND, cost).retry_after for cost in (2, 3, 4)] == [12, 17, 17]
+
+
 def test_a_refused_request_is_not_counted() -> None:
     """Trying again too soon pushes nobody further back."""
     rule = SlidingWindow(2, SECOND)
