@@ -14,7 +14,8 @@ from binascii import hexlify
 from typing import TYPE_CHECKING, Any
 
 from gateway.http.face import stock_face
-from gateway.http.heads import FieldRules, RequestHeads
+from gateway.http.fields import FieldRules
+from gateway.http.heads import RequestHeads
 from gateway.http.request import Request, lay_out
 
 if TYPE_CHECKING:

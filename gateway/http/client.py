@@ -23,7 +23,8 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from gateway.http.chunks import Chunked
-from gateway.http.heads import HeadFault, ResponseHead
+from gateway.http.faults import HeadFault
+from gateway.http.response_heads import ResponseHead
 from gateway.http.sweep import NEVER
 from gateway.http.wire import writer_of
 

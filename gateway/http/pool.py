@@ -16,7 +16,7 @@ from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
 from gateway.http.client import UpstreamConnection
-from gateway.http.heads import ResponseHeads
+from gateway.http.response_heads import ResponseHeads
 from gateway.http.sweep import NEVER, Sweep
 
 

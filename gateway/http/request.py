@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
     from gateway.http.body import Body
     from gateway.http.channel import Channel
-    from gateway.http.heads import RequestHead, ResponseHead
+    from gateway.http.heads import RequestHead
+    from gateway.http.response_heads import ResponseHead
 
 #: What L{Request.begin} takes for a length nobody knows.
 UNKNOWN = -1

@@ -18,8 +18,9 @@ from gateway.answers import refuse
 from gateway.exchange import OURS, Exchange, exchange_of
 from gateway.http.chunks import LAST_CHUNK, encode_chunk
 from gateway.http.client import UpstreamConnection
-from gateway.http.heads import FieldRules, ResponseHead, trailer_block
+from gateway.http.fields import FieldRules, trailer_block
 from gateway.http.request import UNKNOWN, Request
+from gateway.http.response_heads import ResponseHead
 from gateway.shell import Shell
 from gateway.upstream.headers import HeadWriter
 from gateway.upstream.targets import Target

@@ -23,8 +23,8 @@ from twisted.internet.endpoints import (
 from twisted.internet.interfaces import IStreamClientEndpoint
 
 from gateway.exchange import RESPONSE_RULES
-from gateway.http.heads import ResponseHeads
 from gateway.http.pool import Pool, PoolLimits
+from gateway.http.response_heads import ResponseHeads
 from gateway.http.sweep import Sweep
 
 if TYPE_CHECKING:
