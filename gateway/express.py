@@ -197,7 +197,7 @@ def _lane(lane: ExpressLane, parts: Parts, stages: Mapping[str, Any]) -> Callabl
             request,
             exchange,
             target,
-            b"".join((plan.start, identity.headers, line, forwarded, plan.end)),
+            b"".join((plan.start, request.more, identity.headers, line, forwarded, plan.end)),
         )
 
     return render

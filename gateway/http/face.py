@@ -62,6 +62,8 @@ class HeldBody:
 class StockRequestFace:
     """See L{Request}, whose fast face this is, over a request of a stock C{Site}."""
 
+    more = b""
+
     def __init__(self, request: Any, heads: RequestHeads) -> None:
         self._request = request
         self._heads = heads

@@ -9,6 +9,7 @@ of lines with secrets in them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from gateway.http.faults import HeadFault
@@ -91,6 +92,8 @@ class Lines:
     def __init__(self, rules: FieldRules, memo_bytes: int, kinds: dict[bytes, int]) -> None:
         self._rules = rules
         self._kinds = kinds
+        #: Told of each new line of an ordinary field; whether such are not worth keeping.
+        self.saw: Callable[[bytes, bytes], bool] = lambda _name, _lower: False
         self.memo: Memo[Line] = Memo(memo_bytes)
 
     def learn(self, line: bytes, status: int) -> Line:
@@ -128,7 +131,8 @@ class Lines:
             kind = KEEP_ALIVE
         forward = b"%s: %s\r\n" % (name, value) if kind in (PLAIN, NOTED) else b""
         known = (kind, lower, value, forward)
-        if len(line) <= MAX_KEPT and lower not in SECRET:
+        new_each_time = kind == PLAIN and self.saw(name, lower)
+        if len(line) <= MAX_KEPT and lower not in SECRET and not new_each_time:
             self.memo.keep(line, known, 3 * len(line))
         return known
 

@@ -11,9 +11,9 @@ HPACK's idea for HTTP/1; and a head that comes again as a whole is known as a wh
 from __future__ import annotations
 
 from collections.abc import Container
-from copy import copy
 from typing import Any
 
+from gateway.http.cuts import SLOTS, Cuts
 from gateway.http.faults import HeadFault
 from gateway.http.fields import (
     AUTHORIZATION,
@@ -126,6 +126,8 @@ class RequestHeads:
         self._max_fields = max_fields
         self._heads: Memo[RequestHead] = Memo(memo_bytes)
         self._once: set[int] = set()
+        self._cuts = Cuts()
+        self._lines.saw = self._saw
 
     def parse(self, head: bytes) -> RequestHead:
         """
@@ -135,48 +137,71 @@ class RequestHeads:
         """
         return self._parse(head)
 
-    def read(self, head: bytes) -> tuple[RequestHead, tuple[bytes, ...]]:
+    def read(self, head: bytes) -> tuple[RequestHead, tuple[bytes, ...], bytes]:
         """
-        The same for clients that repeat a whole head but for its token: known by the rest of
-        it, the head is shared, and the token is handed out beside it.
+        The same for clients that repeat a whole head but for its token, and for a few lines
+        that are new each time: known by the rest of it, the head is shared, and these are
+        handed out beside it.
 
         @return: the head, which must not be changed (its C{authorization} and C{raw} are not
-            to be used), and the values of all Authorization fields.
+            to be used); the values of all Authorization fields; further lines to forward.
         """
         at = head.find(b"\r\nAuthorization: ")
         if at < 0:
-            key, value = head, b""
+            rest, value = head, None
         else:
             end = head.find(b"\r\n", at + 17)
             if end < 0:
-                key, value = head[:at], head[at + 17 :]
+                rest, value = head[:at], head[at + 17 :]
             else:
-                key, value = head[:at] + head[end:], head[at + 17 : end]
-        known = self._heads.young.get(key)
+                rest, value = head[:at] + head[end:], head[at + 17 : end]
+        more = b""
+        if self._cuts.patterns:
+            cut = self._cuts.cut(rest)
+            if cut is None:
+                return self._whole(head)
+            rest, more = cut
+        known = self._heads.young.get(rest)
         if known is None:
-            parsed = self._parse(head)
-            if len(key) <= MAX_KEPT and parsed.plain and not parsed.length:
-                self._remember(key, parsed)
-            return parsed, parsed.authorization
-        if at < 0:
-            return known, ()
+            return self._unknown(head, rest)
+        if value is None:
+            return known, (), more
         if value not in self.vouched and (
             value.translate(None, VISIBLE) or value[:1] in BLANK or value[-1:] in BLANK
         ):
-            parsed = self._parse(head)
-            return parsed, parsed.authorization
-        return known, (value,)
+            return self._whole(head)
+        return known, (value,), more
 
-    def _remember(self, key: bytes, parsed: RequestHead) -> None:
+    def _saw(self, name: bytes, lower: bytes) -> bool:
+        patterns = self._cuts.patterns
+        new_each_time = self._cuts.saw(name, lower)
+        if self._cuts.patterns is not patterns:
+            # What was kept so far was not looked at with this name in mind.
+            self._heads.clear()
+        return new_each_time
+
+    def _whole(self, head: bytes) -> tuple[RequestHead, tuple[bytes, ...], bytes]:
+        parsed = self._parse(head)
+        return parsed, parsed.authorization, b""
+
+    def _unknown(self, head: bytes, rest: bytes) -> tuple[RequestHead, tuple[bytes, ...], bytes]:
         """
-        Keep a head that is seen for the second time: what is new each time costs no room.
-        Never one with a secret in it, apart from the token that was taken out.
+        A head whose rest is not known yet. It is kept when it is seen for the second time: what
+        is new each time costs no room. Never one with a secret left in it.
         """
-        if not second_sight(self._once, key):
-            return
-        kept = copy(parsed)
-        kept.authorization, kept.raw, kept.plan = (), b"", None
-        self._heads.keep(key, kept, 4 * len(key) + 1000)
+        parsed = self._parse(head)
+        if (
+            len(rest) <= MAX_KEPT
+            and parsed.plain
+            and not parsed.length
+            and rest.count(b"\r\n") + SLOTS < self._max_fields
+            and second_sight(self._once, rest)
+            and self._cuts.whole(rest)
+        ):
+            kept = self._parse(rest)
+            kept.raw = b""
+            self._heads.keep(rest, kept, 4 * len(rest) + 1000)
+        return parsed, parsed.authorization, b""
 
     def _parse(self, head: bytes) -> RequestHead:
         lines = head.split(b"\r\n")

@@ -59,6 +59,7 @@ class Request(StockFace):
 
     @ivar head: the parsed head, maybe shared with other requests: not to be changed.
     @ivar authorization: the values of all Authorization fields.
+    @ivar more: field lines to forward beside those of the head, a CRLF behind each.
     @ivar raw: the head as it came.
     @ivar body: the body on its way (C{IStreamedBody}), or C{None} when there is none.
     @ivar code: the answer's status, once known.
@@ -84,12 +85,14 @@ class Request(StockFace):
         channel: Channel,
         head: RequestHead,
         authorization: tuple[bytes, ...],
+        more: bytes,
         raw: bytes,
         body: Body | None,
     ) -> None:
         self.channel = channel
         self.head = head
         self.authorization = authorization
+        self.more = more
         self.raw = raw
         self.method = head.method
         self.body = body
@@ -308,7 +311,7 @@ class Request(StockFace):
 
 
 lay_out(
-    Request.__new__(Request), "channel", "head", "authorization", "raw", "method", "body",
+    Request.__new__(Request), "channel", "head", "authorization", "more", "raw", "method", "body",
     "started", "stamp", "on_end", "on_cut", "_waiting", "_done", "exchange", "code", "keep_alive",
     "extra", "bytes_out", "_mute", "_chunking", "_declared",
 )  # fmt: skip
