@@ -41,6 +41,9 @@ from gateway.upstream.targets import Targets
 #: Seconds in which a request that is on its way to an idle connection may still arrive.
 LAST_CALL = 0.25
 
+#: Connections the kernel lets in for us before they are accepted.
+BACKLOG = 4096
+
 #: Seconds for the audit's last rows when the disk does not answer.
 AUDIT_GRACE = 10.0
 
@@ -126,7 +129,7 @@ class GatewayService(Service):
 
     def _listen(self, description: str) -> None:
         if description.startswith("tcp:") and "backlog=" not in description:
-            description += ":backlog=4096"  # Twisted's own default, 50, drops a burst
+            description += f":backlog={BACKLOG}"  # Twisted's own default, 50, drops a burst
         endpoint = serverFromString(self._reactor, description)
         failures: list[Any] = []
         endpoint.listen(self.site).addCallbacks(self.site.ports.append, failures.append)
@@ -172,7 +175,10 @@ class GatewayService(Service):
         for port in self.site.ports:
             accept = getattr(port, "doRead", None)
             if accept is not None:
-                accept()  # who has been let in by the kernel is served
+                # Who has been let in by the kernel is served, all of them: Twisted accepts
+                # only about as many at once as came the last time.
+                port.numberAccepts = BACKLOG
+                accept()
             closed = port.stopListening()
             if isinstance(closed, Deferred):
                 closing.append(closed)

@@ -153,58 +153,25 @@ def test_the_grace_ends(tmp_path: Path, upstream: Upstream) -> None:
         assert b"outlived the grace" in daemon.log.read_bytes()
 
 
-def test_sigterm_under_load_loses_nothing(tmp_path: Path, upstream: Upstream) -> None:
-    """SIGTERM under load: every request that reached the gateway is answered and has its row."""
-    answered: list[str] = []
-    started = threading.Event()
-
-    def load(port: int) -> None:
-        with contextlib.suppress(OSError):
-            client = Client(port)
-            with client:
-                for _ in range(100_000):
-                    try:
-                        client.sock.sendall(raw)
-                        answer = client.answer()
-                    except (OSError, EOFError):
-                        assert client.buffer == b""  # between two answers, never inside one
-                        return
-                    assert answer.whole
-                    answered.append(answer["X-Request-ID"])
-                    if len(answered) > 200:
-                        started.set()
-                    if answer.values("Connection") == ["close"]:
-                        assert client.rest() == b""
-                        return
-
-    raw = request("/api/v1/users/1")
-    with gateway(tmp_path, upstream) as daemon:
-        threads = [threading.Thread(target=load, args=(daemon.port,)) for _ in range(8)]
-        for thread in threads:
-            thread.start()
-        assert started.wait(WAIT)
-        assert daemon.stop() == 0
-        for thread in threads:
-            thread.join(WAIT)
-        rows = {row["request_id"] for row in daemon.rows(len(answered))}
-    assert len(answered) == len(set(answered))
-    assert set(answered) <= rows
-    assert len(rows) == len(upstream.calls)
-
-
 def test_kill_9_loses_at_most_a_batch(tmp_path: Path, upstream: Upstream) -> None:
     """After kill -9 the database is whole, and its rows are the first ones without a gap."""
-    with contextlib.suppress(AssertionError), gateway(tmp_path, upstream) as daemon:
-        for number in range(60):
-            assert daemon.get(f"/api/v1/users/{number}").status == 200
-        daemon.rows(30)
-        daemon.process.kill()
-        daemon.process.wait()
-        rows = daemon.rows(30)
-        assert [row["path"] for row in rows] == [f"/api/v1/users/{n}" for n in range(len(rows))]
-        check = sqlite3.connect(tmp_path / "audit.sqlite3")
+    killed = False
+    try:
+        with gateway(tmp_path, upstream) as daemon:
+            for number in range(60):
+                assert daemon.get(f"/api/v1/users/{number}").status == 200
+            daemon.rows(30)
+            daemon.process.kill()
+            daemon.process.wait()
+            killed = True
+    except AssertionError:
+        if not killed:  # else it is the exit status, which says SIGKILL
+            raise
+    rows = daemon.rows(30)
+    assert len(rows) >= 30
+    assert [row["path"] for row in rows] == [f"/api/v1/users/{n}" for n in range(len(rows))]
+    with contextlib.closing(sqlite3.connect(tmp_path / "audit.sqlite3")) as check:
         assert check.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-        check.close()
 
 
 def test_a_locked_database_fails_no_request(tmp_path: Path, upstream: Upstream) -> None:
