@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -146,28 +147,33 @@ def test_a_locked_database(tmp_path: Path, notes: Notes) -> None:
     assert [level for level, _ in notes] == ["error", "info"]
 
 
-def test_a_full_disk(tmp_path: Path, notes: Notes) -> None:
+@pytest.fixture
+def small_disk() -> Iterator[Path]:
+    """A file system of 400 KiB; not below tmp_path, which other runs of pytest tidy up."""
+    with tempfile.TemporaryDirectory() as folder:
+        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", folder], capture_output=True, check=False)
+        if mounted.returncode:
+            pytest.skip("no right to mount a small file system: " + mounted.stderr.decode().strip())
+        try:
+            yield Path(folder)
+        finally:
+            subprocess.run(["umount", folder], check=True)
+
+
+def test_a_full_disk(small_disk: Path, notes: Notes) -> None:
     """On a full file system rows wait, none is half written; when there is room they are written."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(folder)], capture_output=True, check=False)
-    if mounted.returncode:
-        pytest.skip("no right to mount a small file system: " + mounted.stderr.decode().strip())
-    try:
-        with writing(folder / "a", notes, queue=100_000) as writer:
-            for number in range(5000):
-                writer.append(row(path=b"%d" % number))
-            assert not writer.flushed(LONG)
-            assert writer.queue_length() > 0
-            assert notes[0][0] == "error"
-            subprocess.run(["mount", "-o", "remount,size=20m", str(folder)], check=True)
-            deadline = time.monotonic() + LONG
-            while not writer.flushed(1.0):
-                assert time.monotonic() < deadline
-        assert read(folder / "a") == [str(number) for number in range(5000)]
-        assert [level for level, _ in notes] == ["error", "info"]
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
+    with writing(small_disk / "a", notes, queue=100_000) as writer:
+        for number in range(5000):
+            writer.append(row(path=b"%d" % number))
+        assert not writer.flushed(LONG)
+        assert writer.queue_length() > 0
+        assert notes[0][0] == "error"
+        subprocess.run(["mount", "-o", "remount,size=20m", str(small_disk)], check=True)
+        deadline = time.monotonic() + LONG
+        while not writer.flushed(1.0):
+            assert time.monotonic() < deadline
+    assert read(small_disk / "a") == [str(number) for number in range(5000)]
+    assert [level for level, _ in notes] == ["error", "info"]
 
 
 CHILD = """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import resource
 import signal
 import socket
 import sqlite3
@@ -185,6 +186,21 @@ def test_a_locked_database_fails_no_request(tmp_path: Path, upstream: Upstream) 
         lock.execute("ROLLBACK")
         lock.close()
         assert len(daemon.rows(51)) == 51
+
+
+def test_a_full_disk_fails_no_request(tmp_path: Path, upstream: Upstream) -> None:
+    """While the database's files can't grow requests go on; their rows are written afterwards, the fault told once."""
+    with gateway(tmp_path, upstream) as daemon:
+        assert daemon.get().status == 200
+        daemon.rows(1)
+        size = (tmp_path / "audit.sqlite3-wal").stat().st_size
+        soft, hard = resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+        assert [daemon.get().status for _ in range(100)] == [200] * 100
+        while b"audit" not in daemon.log.read_bytes():
+            threading.Event().wait(0.01)
+        assert len(daemon.rows()) < 101
+        resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE, (soft, hard))
+        assert len(daemon.rows(101)) == 101
 
 
 def test_a_unix_socket(tmp_path: Path, upstream: Upstream) -> None:
