@@ -20,8 +20,6 @@ from tests.system.tools import (
     SECRET,
     TWISTD,
     WAIT,
-    Call,
-    Client,
     Daemon,
     Upstream,
     free_port,
@@ -88,70 +86,6 @@ def test_a_database_of_a_newer_version(tmp_path: Path) -> None:
     done = run(*TWISTD, "-n", "--pidfile=", "gateway", "--config", str(ini), cwd=tmp_path)
     assert done.returncode == 1
     assert "version 99" in done.stderr + done.stdout
-
-
-def test_sigterm_finishes_what_is_in_flight(tmp_path: Path, upstream: Upstream) -> None:
-    """SIGTERM closes the listener, answers what is in flight with Connection: close, exits 0."""
-    asked, go = threading.Event(), threading.Event()
-
-    def slow(call: Call) -> bytes:
-        asked.set()
-        go.wait(WAIT)
-        return b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndone"
-
-    upstream.answer = slow
-    with gateway(tmp_path, upstream) as daemon, daemon.connect() as client:
-        client.send(request("/api/v1/users/1"))
-        assert asked.wait(WAIT)
-        daemon.process.send_signal(signal.SIGTERM)
-        while b"Closed" not in daemon.log.read_bytes():
-            threading.Event().wait(0.01)
-        with pytest.raises(ConnectionRefusedError):
-            Client(daemon.port)
-        go.set()
-        answer = client.answer()
-        assert (answer.body, answer["Connection"]) == (b"done", "close")
-        assert client.rest() == b""
-        assert daemon.process.wait(WAIT) == 0
-        assert daemon.rows(1)[0]["status"] == 200
-
-
-def test_a_second_sigterm_cuts(tmp_path: Path, upstream: Upstream) -> None:
-    """A second SIGTERM cuts what is still open; the exit status is 0 and the row says so."""
-    asked = threading.Event()
-
-    def never(call: Call) -> None:
-        asked.set()
-        with contextlib.suppress(OSError):
-            call.sock.recv(1)
-
-    upstream.answer = never
-    with gateway(tmp_path, upstream) as daemon, daemon.connect() as client:
-        client.send(request("/api/v1/users/1"))
-        assert asked.wait(WAIT)
-        daemon.process.send_signal(signal.SIGTERM)
-        while b"Closed" not in daemon.log.read_bytes():
-            threading.Event().wait(0.01)
-        daemon.process.send_signal(signal.SIGTERM)
-        assert daemon.process.wait(WAIT) == 0
-        assert daemon.rows(1)[0]["reason"] == "cut"
-
-
-def test_the_grace_ends(tmp_path: Path, upstream: Upstream) -> None:
-    """What outlives shutdown_grace is cut."""
-    asked = threading.Event()
-
-    def never(call: Call) -> None:
-        asked.set()
-        with contextlib.suppress(OSError):
-            call.sock.recv(1)
-
-    upstream.answer = never
-    with gateway(tmp_path, upstream, gateway="shutdown_grace = 300ms") as daemon, daemon.connect() as client:
-        client.send(request("/api/v1/users/1"))
-        assert asked.wait(WAIT)
-        assert daemon.stop() == 0
-        assert b"outlived the grace" in daemon.log.read_bytes()
 
 
 def test_kill_9_loses_at_most_a_batch(tmp_path: Path, upstream: Upstream) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import struct
 import threading
 
 import pytest
 
+from tests.system.scripts import Held, Silent
 from tests.system.tools import WAIT, Call, Daemon, Upstream, request, token
 
 POST = b"POST /api/v1/users/2 HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer %s\r\n" % token().encode()
@@ -25,18 +25,11 @@ SECONDS = {
 @pytest.mark.parametrize("name", SECONDS)
 def test_first_of_two_pipelined_stays_whole(shared: Daemon, upstream: Upstream, name: str) -> None:
     """A fault in the second of two pipelined requests leaves the first one's answer whole."""
-    asked, go = threading.Event(), threading.Event()
-
-    def answer(call: Call) -> bytes:
-        asked.set()
-        go.wait(WAIT)
-        return b"HTTP/1.1 200 OK\r\nContent-Length: 200000\r\n\r\n" + b"w" * 200_000
-
-    upstream.answer = answer
+    held = upstream.answer = Held(b"HTTP/1.1 200 OK\r\nContent-Length: 200000\r\n\r\n" + b"w" * 200_000)
     with shared.connect() as client:
         client.send(request("/api/v1/users/1") + SECONDS[name] + request("/api/v1/users/3"))
-        assert asked.wait(WAIT)  # the first is under way, the fault is there already
-        go.set()
+        assert held.asked.wait(WAIT)  # the first is under way, the fault is there already
+        held.go.set()
         first, second = client.answer(), client.answer()
         assert (first.status, first.whole, first.body) == (200, True, b"w" * 200_000)
         assert (second.status, second.error, second["Connection"]) == (400, "Bad request", "close")
@@ -72,20 +65,14 @@ def test_fifty_pipelined_in_order(shared: Daemon, upstream: Upstream) -> None:
 
 def test_refusals_and_answers_in_order(shared: Daemon, upstream: Upstream) -> None:
     """An answer the gateway knows at once waits its turn behind one the upstream takes time for."""
-    go = threading.Event()
-
-    def answer(call: Call) -> bytes:
-        go.wait(WAIT)
-        return b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-
-    upstream.answer = answer
+    held = upstream.answer = Held()
     with shared.connect() as client:
         client.send(request("/api/v1/users/1") + request("/nowhere") + request("/health", tok=None) + request("/x", tok=None))
         client.sock.settimeout(0.2)
         with pytest.raises(TimeoutError):
             client.sock.recv(1)
         client.sock.settimeout(WAIT)
-        go.set()
+        held.go.set()
         assert [client.answer().status for _ in range(4)] == [200, 404, 200, 401]
 
 
@@ -103,20 +90,11 @@ def test_more_pipelined_than_is_held(shared: Daemon, upstream: Upstream) -> None
 
 def test_a_client_that_leaves_takes_its_queue_along(shared: Daemon, upstream: Upstream) -> None:
     """Requests that wait behind the one under way are not sent for a client that is gone."""
-    asked, freed = threading.Event(), threading.Event()
-
-    def work(call: Call) -> None:
-        asked.set()
-        with contextlib.suppress(ConnectionResetError):
-            call.sock.settimeout(WAIT)
-            assert call.sock.recv(1) == b""
-        freed.set()
-
-    upstream.answer = work
+    silent = upstream.answer = Silent()
     with shared.connect() as client:
         client.send(request("/api/v1/users/1") + request("/api/v1/users/2") * 3)
-        assert asked.wait(WAIT)
+        assert silent.asked.wait(WAIT)
         client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    assert freed.wait(WAIT)
+    assert silent.freed.wait(WAIT)
     assert shared.get("/health", tok=None).status == 200
     assert [call.target for call in upstream.calls] == [b"/1"]

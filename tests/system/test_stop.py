@@ -1,4 +1,4 @@
-"""SIGTERM under load: nobody who was let in is lost, and each has a row."""
+"""SIGTERM: what is in flight is finished, nobody who was let in is lost, and each has a row."""
 
 from __future__ import annotations
 
@@ -7,7 +7,53 @@ import signal
 import threading
 from pathlib import Path
 
+import pytest
+
+from tests.system.scripts import Held, Silent
 from tests.system.tools import WAIT, Client, Upstream, gateway, request
+
+
+def test_sigterm_finishes_what_is_in_flight(tmp_path: Path, upstream: Upstream) -> None:
+    """SIGTERM closes the listener, answers what is in flight with Connection: close, exits 0."""
+    held = upstream.answer = Held(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndone")
+    with gateway(tmp_path, upstream) as daemon, daemon.connect() as client:
+        client.send(request("/api/v1/users/1"))
+        assert held.asked.wait(WAIT)
+        daemon.process.send_signal(signal.SIGTERM)
+        while b"Closed" not in daemon.log.read_bytes():
+            threading.Event().wait(0.01)
+        with pytest.raises(ConnectionRefusedError):
+            Client(daemon.port)
+        held.go.set()
+        answer = client.answer()
+        assert (answer.body, answer["Connection"]) == (b"done", "close")
+        assert client.rest() == b""
+        assert daemon.process.wait(WAIT) == 0
+        assert daemon.rows(1)[0]["status"] == 200
+
+
+def test_a_second_sigterm_cuts(tmp_path: Path, upstream: Upstream) -> None:
+    """A second SIGTERM cuts what is still open; the exit status is 0 and the row says so."""
+    silent = upstream.answer = Silent()
+    with gateway(tmp_path, upstream) as daemon, daemon.connect() as client:
+        client.send(request("/api/v1/users/1"))
+        assert silent.asked.wait(WAIT)
+        daemon.process.send_signal(signal.SIGTERM)
+        while b"Closed" not in daemon.log.read_bytes():
+            threading.Event().wait(0.01)
+        daemon.process.send_signal(signal.SIGTERM)
+        assert daemon.process.wait(WAIT) == 0
+        assert daemon.rows(1)[0]["reason"] == "cut"
+
+
+def test_the_grace_ends(tmp_path: Path, upstream: Upstream) -> None:
+    """What outlives shutdown_grace is cut."""
+    silent = upstream.answer = Silent()
+    with gateway(tmp_path, upstream, gateway="shutdown_grace = 300ms") as daemon, daemon.connect() as client:
+        client.send(request("/api/v1/users/1"))
+        assert silent.asked.wait(WAIT)
+        assert daemon.stop() == 0
+        assert b"outlived the grace" in daemon.log.read_bytes()
 
 
 def test_sigterm_under_load_loses_nothing(tmp_path: Path, upstream: Upstream) -> None:

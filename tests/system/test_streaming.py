@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.system.scripts import Silent
 from tests.system.tools import WAIT, Call, Daemon, Upstream, dechunk, gateway, request
 
 MIB = 1 << 20
@@ -160,22 +161,13 @@ def test_client_gone_in_its_body(shared: Daemon, upstream: Upstream) -> None:
 @pytest.mark.parametrize("how", ["reset", "close"])
 def test_client_gone_while_waiting(shared: Daemon, upstream: Upstream, how: str) -> None:
     """A client that leaves while the upstream works frees the upstream, however it leaves."""
-    asked, freed = threading.Event(), threading.Event()
-
-    def work(call: Call) -> None:
-        asked.set()
-        with contextlib.suppress(OSError):
-            call.sock.settimeout(WAIT)
-            call.sock.recv(1)
-        freed.set()
-
-    upstream.answer = work
+    silent = upstream.answer = Silent()
     with shared.connect() as client:
         client.send(request("/api/v1/users/wait"))
-        assert asked.wait(WAIT)
+        assert silent.asked.wait(WAIT)
         if how == "reset":
             client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    assert freed.wait(WAIT)
+    assert silent.freed.wait(WAIT)
 
 
 @pytest.mark.parametrize(
