@@ -160,7 +160,8 @@ class Upstream:
                     return None
             body = bytes(buffer[len(head) + 4 :])
         elif b"\r\ntransfer-encoding:" in lower:
-            while not re.search(rb"(^|\r\n)0\r\n(.+\r\n)*\r\n$", bytes(buffer[len(head) + 4 :])):
+            start = len(head) + 4  # a large body is looked at from its end only
+            while not re.search(rb"(^|\r\n)0\r\n(.+\r\n)*\r\n$", bytes(buffer[max(start, len(buffer) - 4096) :])):
                 if not more():
                     return None
             body = bytes(buffer[len(head) + 4 :])
