@@ -132,3 +132,37 @@ def test_limits_per_key(tmp_path: Path, upstream: Upstream) -> None:
         refused(daemon.get(tok=token("c")), 429, "Rate limit exceeded")
         assert daemon.get(tok=token("a")).status == 200
         assert daemon.rows(4)[2]["reason"] == "limit_keys"
+
+
+@pytest.mark.parametrize(
+    ("path", "fields", "tok", "status"),
+    [
+        ("/strict/x", ["Content-Length: 3"], token(role="guest"), 403),
+        ("/small/x", ["Content-Length: 2000"], token(), 413),
+        ("/limited/x", ["Content-Length: 3"], token("expects"), 429),
+        ("/nowhere", ["Transfer-Encoding: chunked"], token(), 404),
+        ("/dead/x", ["Content-Length: 3"], token(), 502),
+    ],
+)
+def test_refused_before_the_body(shared: Daemon, upstream: Upstream, path: str, fields: list[str], tok: str, status: int) -> None:
+    """Twisted issue 4688: a client that waits for 100 Continue is refused without sending its body."""
+    if status == 429:
+        for _ in range(3):
+            assert shared.get(path, tok=tok).status == 200
+        upstream.log.clear()
+    with shared.connect() as client:
+        client.send(request(path, "Expect: 100-continue", *fields, tok=tok, method="POST"))
+        answer = client.answer()
+        assert (answer.status, answer["Connection"]) == (status, "close")
+        assert client.rest() == b""
+    assert upstream.log == b""
+
+
+def test_row_12_forged_addresses_move_no_verdict(tmp_path: Path, upstream: Upstream) -> None:
+    """Row 12 (CVE-2022-24112): an untrusted peer's headers change neither allow list nor the limit's key."""
+    up = f"upstream = http://127.0.0.1:{upstream.port}"
+    routes = f"[route /fenced]\n{up}\nip.allow = 203.0.113.0/24\n[route /counted]\n{up}\nratelimit.key = ip\nratelimit.limit = 1"
+    with gateway(tmp_path, upstream, routes=routes) as daemon:
+        for name in ("X-Forwarded-For", "X-Real-IP", "CF-Connecting-IP", "True-Client-IP", "X-Client-IP"):
+            refused(daemon.get("/fenced/x", f"{name}: 203.0.113.7"), 403, "IP address not allowed")
+        assert [daemon.get("/counted/x", f"X-Forwarded-For: 10.0.0.{n}").status for n in range(3)] == [200, 429, 429]
