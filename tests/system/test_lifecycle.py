@@ -66,6 +66,21 @@ def test_check(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [ini]
 
 
+def test_the_manual_is_a_working_file(tmp_path: Path) -> None:
+    """etc/gateway.ini starts the gateway as it stands, but for the port, given the secret it asks for."""
+    port = free_port()
+    manual = (Path(__file__).parents[2] / "etc" / "gateway.ini").read_text()
+    text, count = re.subn(r"^#?listen = .*$", f"listen = tcp:{port}:interface=127.0.0.1", manual, count=1, flags=re.M)
+    assert count == 1
+    assert len(manual.splitlines()) < 350
+    daemon = Daemon(tmp_path, text, port)
+    try:
+        assert daemon.get("/health", tok=None).status == 200
+        assert daemon.get("/nowhere").status == 404
+    finally:
+        assert daemon.stop() == 0
+
+
 def test_a_port_in_use(tmp_path: Path) -> None:
     """A port somebody else has is a sentence and exit status 1."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
