@@ -15,7 +15,7 @@ from typing import Any
 from twisted.web.server import NOT_DONE_YET
 
 from gateway.answers import refuse
-from gateway.exchange import OURS, Exchange, exchange_of
+from gateway.exchange import FORWARDING, OURS, Exchange, exchange_of
 from gateway.http.chunks import LAST_CHUNK, encode_chunk
 from gateway.http.client import UpstreamConnection
 from gateway.http.fields import FieldRules, trailer_block
@@ -29,7 +29,7 @@ from gateway.verdicts import Reason, Refused
 #: RFC 9110 section 9.2.2.
 _IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE", b"TRACE"))
 
-_TRAILERS = FieldRules(drop=OURS, withhold=frozenset(), note=frozenset())
+_TRAILERS = FieldRules(drop=OURS | FORWARDING, withhold=frozenset(), note=frozenset())
 
 #: How often one request meets a reused connection that had just been closed.
 _RETRIES = 3

@@ -35,7 +35,7 @@ def test_chunked_both_ways_with_trailers(shared: Daemon, upstream: Upstream) -> 
     with shared.connect() as client:
         client.send(
             request("/api/v1/users/", "Transfer-Encoding: chunked", method="PUT")
-            + b"5\r\nhello\r\n0\r\nX-Fine: 1\r\nx_user.id: root\r\nX-User-ID: root\r\nTransfer-Encoding: x\r\n\r\n"
+            + b"5\r\nhello\r\n0\r\nX-Fine: 1\r\nx_user.id: root\r\nX-User-ID: root\r\nX-Forwarded-For: 10.6.6.6\r\nTransfer-Encoding: x\r\n\r\n"
         )
         answer = client.answer()
     assert answer.body == b"abcdefg"
