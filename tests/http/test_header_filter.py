@@ -6,7 +6,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway.exchange import FORWARDING, OURS, request_rules
-from gateway.http.heads import RequestHeads, trailer_block
+from gateway.http.fields import trailer_block
+from gateway.http.heads import RequestHeads
 from gateway.upstream.forward import _TRAILERS as TRAILERS
 
 RULES = request_rules("X-Forwarded-For")
