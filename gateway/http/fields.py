@@ -73,7 +73,8 @@ class FieldRules:
     def kind(self, name: bytes) -> int:
         """What a field of that lower-case name is to the application."""
         folded = name.translate(_FOLD)
-        if folded in self.drop:
+        if folded in self.drop or (folded != name and folded in KINDS):
+            # C{Transfer_Encoding} is framing to services that see C{_} where C{-} was.
             return DROPPED
         if name in self.withhold:
             return WITHHELD
