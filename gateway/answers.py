@@ -76,6 +76,10 @@ def refuse(face: Any, exchange: Exchange, refused: Refused) -> int:
         lines += b"Retry-After: %d\r\n" % refused.retry_after
     identifier = exchange.request_id or request_id_line()[14:50]
     body = _BODIES[reason] + identifier + b'"}'
+    if refused.limit:
+        exchange.detail = refused.limit
+        # The names are the settings' own: nothing in them needs an escape.
+        body = b'%s, "limit": "%s"}' % (body[:-1], refused.limit.encode("ascii"))
     face.answer(reason.status, lines, body, close=reason in _CLOSING)
     return NOT_DONE_YET
 

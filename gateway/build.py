@@ -9,14 +9,14 @@ that mean the same as in the configuration before: counters and caches hang on t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
-from dataclasses import astuple, replace
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 from gateway.admission.addresses import AddressRules
 from gateway.admission.identity import IdentityRules
 from gateway.admission.origins import CorsRules
-from gateway.admission.windows import FixedWindow, Gcra, SlidingWindow
+from gateway.admission.refused import RefusedLimit
+from gateway.admission.windows import Combined, FixedWindow, Gcra, Rule, SlidingWindow
 from gateway.keys import VerificationKey, hmac_key, public_key
 from gateway.routing.policy import Policy
 from gateway.routing.table import RouteTable
@@ -28,6 +28,7 @@ from gateway.settings import (
     RouteSettings,
     Settings,
 )
+from gateway.stores.memory import MemoryBuckets
 from gateway.terms import Terms
 from gateway.upstream.targets import Targets
 
@@ -76,14 +77,47 @@ def verification_key(jwt: JwtSettings) -> VerificationKey:
     return hmac_key(jwt.secret.reveal(), jwt.algorithms)
 
 
-def rate_rule(settings: RateLimitSettings) -> Any:
-    """The limiter's rule."""
-    window = int(settings.window * 1_000_000)
-    if settings.algorithm == "fixed-window":
-        return FixedWindow(settings.limit, window)
-    if settings.algorithm == "gcra":
-        return Gcra(settings.limit, window, settings.burst)
-    return SlidingWindow(settings.limit, window)
+def rate_rule(settings: RateLimitSettings, owner: str = "default") -> Rule:
+    """The limiter's rule; C{owner} is a plan's name or a route's prefix."""
+    return windows_rule(
+        settings.windows,
+        owner,
+        settings.algorithm,
+        settings.burst,
+        settings.ietf_headers,
+    )
+
+
+def windows_rule(
+    spans: Sequence[tuple[int, float]],
+    owner: str,
+    algorithm: str = "sliding-window",
+    burst: int = 1,
+    ietf: bool = True,
+) -> Rule:
+    """A rule of one or several windows of (limit, seconds)."""
+    made: list[SlidingWindow | FixedWindow | Gcra] = []
+    for limit, seconds in spans:
+        window = round(seconds * 1_000_000)
+        if algorithm == "fixed-window":
+            made.append(FixedWindow(limit, window, owner, ietf))
+        elif algorithm == "gcra":
+            made.append(Gcra(limit, window, burst, owner, ietf))
+        else:
+            made.append(SlidingWindow(limit, window, owner, ietf))
+    return made[0] if len(made) == 1 else Combined(made, ietf)
+
+
+def refused_limit(settings: RateLimitSettings, rules: Rules) -> RefusedLimit | None:
+    """The limit on refused tokens, where there is one."""
+    if not settings.refused:
+        return None
+    rule = windows_rule(settings.refused, "refused", ietf=settings.ietf_headers)
+    meaning = (rule.id, settings.ietf_headers, settings.refused_keys)
+    limit: RefusedLimit = rules.of(
+        "refused", meaning, lambda: RefusedLimit(rule, MemoryBuckets(settings.refused_keys))
+    )
+    return limit
 
 
 def address_rules(settings: IpSettings) -> AddressRules:
@@ -113,18 +147,14 @@ def identity_rules(settings: JwtSettings, rules: Rules) -> IdentityRules:
     return found
 
 
-def counter(settings: RateLimitSettings, rules: Rules, owner: str) -> Any:
+def counter(settings: RateLimitSettings, rules: Rules, owner: str = "default") -> Any:
     """
-    The limiter's rule of the common counter, or of a route's own.
+    The limiter's rule, with the counters that hang on it.
 
-    @param owner: the route's prefix; empty for the common one.
+    @param owner: see L{rate_rule}.
     """
-    # Where counters are, how many, and whose they are changes nothing in one of them.
-    counted = replace(
-        settings, key="", keys=0, store="", on_store_failure="",
-        burst=settings.burst if settings.algorithm == "gcra" else 0,
-    )  # fmt: skip
-    return rules.of("rate", (owner, astuple(counted)), lambda: rate_rule(settings))
+    rule = rate_rule(settings, owner)
+    return rules.of("rate", (rule.id, settings.ietf_headers), lambda: rule)
 
 
 def terms_of(settings: Settings, rules: Rules) -> Terms:
@@ -133,8 +163,12 @@ def terms_of(settings: Settings, rules: Rules) -> Terms:
         addresses=address_rules(settings.ip),
         cors=cors_rules(settings.cors),
         identity=identity_rules(settings.jwt, rules),
-        rate=counter(settings.ratelimit, rules, ""),
+        rate=counter(settings.ratelimit, rules),
         rate_key=settings.ratelimit.key,
+        plan_claim=settings.ratelimit.plan_claim,
+        plans={name: counter(plan, rules, name) for name, plan in settings.plans},
+        cost=settings.ratelimit.cost,
+        costs=_costs(settings.ratelimit),
         max_body=settings.body.max_size,
     )
 
@@ -161,6 +195,10 @@ def _route_terms(
         identity=identity_rules(route.jwt, rules),
         rate=counter(route.ratelimit, rules, route.prefix) if route.own_counter else common.rate,
         rate_key=route.ratelimit.key,
+        plan_claim=route.ratelimit.plan_claim,
+        plans={} if route.own_counter else common.plans,
+        cost=route.ratelimit.cost,
+        costs=_costs(route.ratelimit),
         policy=Policy(
             methods=route.methods,
             roles=route.require_role,
@@ -170,3 +208,7 @@ def _route_terms(
         max_body=route.body.max_size,
         target=targets.of(route),
     )
+
+
+def _costs(settings: RateLimitSettings) -> dict[bytes, int]:
+    return {method.encode("ascii"): cost for method, cost in settings.costs}

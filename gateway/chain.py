@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from twisted.web.resource import IResource
 
-from gateway.admission.authentication import Authenticated
+from gateway.admission.authentication import Authenticated, Guarded
 from gateway.admission.cors import CORSAnswered
 from gateway.admission.health import HealthAnswered
 from gateway.admission.inflight import Flying, InFlightLimited
@@ -23,6 +23,7 @@ from gateway.admission.ipfilter import IPFiltered
 from gateway.admission.peer import PeerNamed
 from gateway.admission.peers import TrustedProxies
 from gateway.admission.ratelimit import RateLimited
+from gateway.admission.refused import RefusedLimit
 from gateway.admission.token_cache import TokenCache
 from gateway.audit.audited import Audited
 from gateway.audit.record import IAuditLog
@@ -45,6 +46,7 @@ class Parts:
 
     @ivar terms: of requests that no route takes.
     @ivar most_flying: requests that may be under way at once; 0: no limit.
+    @ivar refused: the limit on refused tokens; C{None}: there is none.
     @ivar now: the wall clock, unix seconds.
     @ivar clock: monotonic seconds.
     """
@@ -57,6 +59,7 @@ class Parts:
     edge: str
     tokens: TokenCache
     buckets: IBuckets
+    refused: RefusedLimit | None
     now: Callable[[], float]
     clock: Callable[[], float]
     flying: Flying
@@ -72,6 +75,12 @@ class Stage(NamedTuple):
     wrap: Callable[[Parts, IResource], IResource]
 
 
+def _authenticated(parts: Parts, inner: IResource) -> IResource:
+    if parts.refused is None:
+        return Authenticated(inner, parts.tokens, parts.terms, parts.now)
+    return Guarded(inner, parts.tokens, parts.terms, parts.now, parts.refused)
+
+
 STAGES: tuple[Stage, ...] = (
     Stage(0, "Audited", "one row for every request", lambda p, inner: Audited(
         inner, p.audit, p.clock, p.now)),
@@ -83,8 +92,7 @@ STAGES: tuple[Stage, ...] = (
     Stage(4, "HealthAnswered", "200 to /health", lambda p, inner: HealthAnswered(inner, p.edge)),
     Stage(4, "InFlightLimited", "503, where configured", lambda p, inner: InFlightLimited(
         inner, p.flying, p.most_flying) if p.most_flying else inner),
-    Stage(5, "Authenticated", "401", lambda p, inner: Authenticated(
-        inner, p.tokens, p.terms, p.now)),
+    Stage(5, "Authenticated", "401, 429", _authenticated),
     Stage(6, "RateLimited", "429, 503", lambda p, inner: RateLimited(
         inner, p.buckets, p.terms, p.now)),
     Stage(7, "Routed", "404", lambda p, inner: Routed(inner)),

@@ -17,7 +17,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from gateway.settings import RouteSettings, Settings, SettingsError, read
+from gateway.settings import RateLimitSettings, RouteSettings, Settings, SettingsError, read
+from gateway.settings.limits import told
 
 _DEFAULT = "gateway.ini"
 
@@ -78,12 +79,11 @@ def _check(options: argparse.Namespace) -> int:
 
 def effective(settings: Settings) -> str:
     """The effective policy of every route, as text to be read aloud."""
-    return "\n".join(line for route in settings.routes for line in _route(route))
+    return "\n".join(line for route in settings.routes for line in _route(route, settings))
 
 
-def _route(route: RouteSettings) -> list[str]:
-    rate, jwt = route.ratelimit, route.jwt
-    counter = "a counter of its own" if route.own_counter else "the common counter"
+def _route(route: RouteSettings, settings: Settings) -> list[str]:
+    jwt = route.jwt
     asked = [f"a valid token ({', '.join(jwt.algorithms)})"]
     asked += [f"issuer {jwt.issuer}"] if jwt.issuer else []
     asked += [f"audience {jwt.audience}"] if jwt.audience else []
@@ -95,8 +95,7 @@ def _route(route: RouteSettings) -> list[str]:
         f"{route.prefix} -> {route.upstream}",
         f"  methods   {', '.join(route.methods) or 'all'}",
         f"  requires  {'; '.join(asked)}",
-        f"  limit     {rate.limit} in {rate.window:g} s for each {rate.key}"
-        f" ({rate.algorithm}, {counter})",
+        *_limits(route, settings),
         f"  addresses allow {', '.join(route.ip.allow) or 'everyone'};"
         f" deny {', '.join(route.ip.deny) or 'nobody'}",
         f"  body      at most {route.body.max_size} bytes",
@@ -104,6 +103,30 @@ def _route(route: RouteSettings) -> list[str]:
         f" for {route.breaker.reset_after:g} s",
     ]
     return lines + [f"  LOOSENED  {sentence}" for sentence in route.loosened] + [""]
+
+
+def _limits(route: RouteSettings, settings: Settings) -> list[str]:
+    rate = route.ratelimit
+    counter = "a counter of its own" if route.own_counter else "the common counter"
+    lines = [
+        f"  limit     {told(rate.windows)} for each {rate.key} ({_algorithm(rate)}, {counter})",
+    ]
+    if not route.own_counter:
+        lines += [
+            f"  plan      {name}: {told(plan.windows)} ({_algorithm(plan)}),"
+            f" where {rate.plan_claim} is {name}"
+            for name, plan in settings.plans
+        ]
+    if rate.cost != 1 or rate.costs:
+        costs = [f"{method} as {cost}" for method, cost in rate.costs]
+        lines.append("  cost      " + ", ".join([f"a request counts as {rate.cost}", *costs]))
+    if rate.refused:
+        lines.append(f"  refused   {told(rate.refused)}: tokens of one address")
+    return lines
+
+
+def _algorithm(rate: RateLimitSettings) -> str:
+    return f"gcra, burst {rate.burst}" if rate.algorithm == "gcra" else rate.algorithm
 
 
 def _token(options: argparse.Namespace) -> int:

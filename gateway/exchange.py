@@ -14,8 +14,9 @@ from binascii import hexlify
 from typing import TYPE_CHECKING, Any
 
 from gateway.http.face import stock_face
-from gateway.http.heads import FieldRules, RequestHeads
-from gateway.http.request import Request
+from gateway.http.fields import FieldRules
+from gateway.http.heads import RequestHeads
+from gateway.http.request import Request, lay_out
 
 if TYPE_CHECKING:
     from gateway.admission.addresses import Address
@@ -42,7 +43,7 @@ NOTED = frozenset((b"user-agent", b"origin"))
 OURS_BACK = frozenset(
     (
         b"x-request-id", b"x-response-time", b"x-ratelimit-limit", b"x-ratelimit-remaining",
-        b"x-ratelimit-reset",
+        b"x-ratelimit-reset", b"ratelimit", b"ratelimit-policy",
     )
 )  # fmt: skip
 
@@ -76,6 +77,7 @@ class Exchange:
     @ivar rest: the path behind the route's prefix.
     @ivar identity: who calls, once authenticated.
     @ivar reason: why the request was refused or cut; empty when it passed.
+    @ivar detail: more about the reason, a text that many requests share.
     @ivar upstream: where it was sent.
     @ivar permit: the circuit's permit, while one is held.
     @ivar on_landed: the end of the request as those before L{InFlightLimited} want to hear it.
@@ -94,6 +96,7 @@ class Exchange:
     rest = b""
     identity: Identity | None = None
     reason = ""
+    detail = ""
     upstream = ""
     permit: Any = None
     on_landed: Any = None
@@ -102,6 +105,12 @@ class Exchange:
     def request_id(self) -> bytes:
         """The UUID as ASCII bytes."""
         return self.request_id_line[14:50]
+
+
+lay_out(
+    Exchange(), "started", "began", "request_id_line", "peer", "trusted", "address", "terms",
+    "path", "query", "rest", "identity", "reason", "upstream", "permit",
+)  # fmt: skip
 
 
 def face_of(request: Any) -> Any:

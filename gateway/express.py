@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from gateway.admission.health import HEALTH
-from gateway.admission.ratelimit import limit_key
+from gateway.admission.ratelimit import limit_key, rule_of
 from gateway.admission.windows import Count
 from gateway.exchange import request_id_line
 from gateway.http.request import Request
@@ -111,7 +111,7 @@ class _Planner:
 def _lane(planner: _Planner, parts: Parts, stages: Mapping[str, Any]) -> Callable[[Any], Any]:
     """The one function; what it needs at every request is at hand in its closure."""
     clock, now = parts.clock, parts.now
-    direct = parts.proxies.direct
+    direct = parts.proxies.direct.get
     known = parts.tokens.known
     take = parts.buckets.take
     audited, peer_named = stages["Audited"], stages["PeerNamed"]
@@ -161,19 +161,23 @@ def _lane(planner: _Planner, parts: Parts, stages: Mapping[str, Any]) -> Callabl
             return stages["Authenticated"].render(request)
         exchange.identity = identity
         # Stage 6. From here on a count has been taken: there is no way back.
-        key = identity.sub_key if terms.rate_key == "sub" else limit_key(exchange, terms.rate_key)
-        if key is None:
-            return limited.render(request)
-        count = take(terms.rate, key, int(moment * 1_000_000))
+        microsecond = int(moment * 1_000_000)
+        if terms.by_sub:
+            count = take(terms.rate, identity.sub_key, microsecond)
+        else:
+            key = limit_key(exchange, terms.rate_key)
+            if key is None:
+                return limited.render(request)
+            cost = terms.costs.get(head.method, terms.cost)
+            count = take(rule_of(terms, identity), key, microsecond, cost)
         if type(count) is not Count:
-            return limited.wait(request, request, exchange, count)
-        allowed, limit, remaining, reset_at, _wait, _full = count
+            return limited.wait(request, request, exchange, count, microsecond)
+        allowed, window, remaining, reset_at, _wait, _full = count
         if not allowed:
-            return limited.judge(request, request, exchange, count)
-        request.extra += (
-            b"X-RateLimit-Limit: %d\r\nX-RateLimit-Remaining: %d\r\nX-RateLimit-Reset: %d\r\n"
-            % (limit, remaining, reset_at)
-        )
+            return limited.judge(request, request, exchange, count, microsecond)
+        request.extra += window.lines % (
+            remaining, reset_at, remaining, reset_at - microsecond // 1_000_000,
+        )  # fmt: skip
         # Stages 7 and 8: the plan has a route.
         policy = terms.policy
         if (
@@ -202,7 +206,7 @@ def _lane(planner: _Planner, parts: Parts, stages: Mapping[str, Any]) -> Callabl
             request,
             exchange,
             target,
-            b"".join((plan.start, identity.headers, line, forwarded, plan.end)),
+            b"".join((plan.start, request.more, identity.headers, line, forwarded, plan.end)),
         )
 
     return render

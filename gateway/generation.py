@@ -18,10 +18,18 @@ from twisted.web.resource import IResource
 
 from gateway.admission.inflight import Flying
 from gateway.admission.peers import TrustedProxies
+from gateway.admission.refused import RefusedLimit
 from gateway.admission.token_cache import TokenCache
 from gateway.admission.tokens import Verifier
 from gateway.audit.record import IAuditLog
-from gateway.build import Rules, key_meaning, routes_of, terms_of, verification_key
+from gateway.build import (
+    Rules,
+    key_meaning,
+    refused_limit,
+    routes_of,
+    terms_of,
+    verification_key,
+)
 from gateway.chain import Parts, chain
 from gateway.exchange import request_rules
 from gateway.http.heads import RequestHeads
@@ -63,6 +71,7 @@ class Generation:
     rules: Rules
     targets: Targets
     tokens: TokenCache
+    refused: RefusedLimit | None
     heads: RequestHeads
     limits: Limits
     resource: IResource
@@ -85,6 +94,7 @@ def generation(
     terms = terms_of(settings, rules)
     routes = routes_of(settings, terms, targets, rules)
     tokens = _tokens(settings, rules, before)
+    refused = refused_limit(settings.ratelimit, rules)
     parts = Parts(
         audit=lasting.audit,
         routes=routes,
@@ -94,6 +104,7 @@ def generation(
         edge=gateway.edge,
         tokens=tokens,
         buckets=lasting.buckets,
+        refused=refused,
         now=lasting.now,
         clock=lasting.clock,
         flying=lasting.flying,
@@ -106,7 +117,9 @@ def generation(
         max_fields=gateway.max_fields,
     )
     heads.vouched = tokens.values
-    return Generation(settings, rules, targets, tokens, heads, _limits(gateway), chain(parts))
+    return Generation(
+        settings, rules, targets, tokens, refused, heads, _limits(gateway), chain(parts)
+    )
 
 
 def hold(new: Generation, lasting: Lasting, site: Site) -> None:

@@ -19,12 +19,13 @@ class StoreUnreachable(Exception):
 class IBuckets(Interface):
     """Where counters live: in this process, or where many processes share them."""
 
-    def take(rule: Any, key: str, now: int) -> Any:  # noqa: N805
+    def take(rule: Any, key: str, now: int, cost: int = 1) -> Any:  # noqa: N805
         """
-        Count one request of C{key} under C{rule}.
+        Count one request of C{key} under C{rule}, as C{cost} requests.
 
-        Counters are shared by all who pass the same rule object. C{now} is unix
-        microseconds.
+        C{rule} is a L{gateway.admission.windows.Rule}. Counters are shared by all who pass the
+        same rule; where processes share a store, by all whose rules have the same C{id}.
+        C{now} is unix microseconds; a shared store may go by its own clock.
 
         @return: a L{gateway.admission.windows.Count}, or a Deferred of one from a store
             that must be asked. It fails with L{StoreUnreachable} if nobody can say;

@@ -16,6 +16,9 @@ from twisted.internet.endpoints import serverFromString
 
 from gateway.http.site import Door, Site
 
+#: Connections that may wait in the kernel's queue until they are accepted.
+BACKLOG = 4096
+
 
 class CannotListen(Exception):
     """Says on what, and why not."""
@@ -100,6 +103,8 @@ class Listeners:
     def _accept_waiting(self, port: Any) -> None:
         """Empty the kernel's queue, as far as there is room: its end would reset them."""
         accept = getattr(port, "doRead", None)
+        # Twisted accepts only about as many at once as came the last time.
+        port.numberAccepts = BACKLOG
         before = -1
         while accept is not None and before < len(self._site) < self._site.limits.max_connections:
             before = len(self._site)
@@ -108,7 +113,7 @@ class Listeners:
     def _listen(self, description: str) -> _Listener:
         text = description
         if text.startswith("tcp:") and "backlog=" not in text:
-            text += ":backlog=4096"  # Twisted's own default, 50, drops a burst
+            text += f":backlog={BACKLOG}"  # Twisted's own default, 50, drops a burst
         door = Door(self._site)
         ports: list[Any] = []
         failures: list[Any] = []

@@ -37,6 +37,7 @@ from gateway.stores.memory import MemoryBuckets
 #: Seconds in which a request that is on its way to an idle connection may still arrive.
 LAST_CALL = 0.25
 
+
 #: Seconds for the audit's last rows when the disk does not answer.
 AUDIT_GRACE = 10.0
 
@@ -102,7 +103,7 @@ class GatewayService(Service):
             self.audit.start()
         except Exception as error:
             raise SystemExit(f"gateway: the audit database can't be used: {error}") from None
-        self.sweep.beats.append(lambda: self.buckets.sweep(int(time.time() * 1_000_000)))
+        self.sweep.beats.append(self._forget)
         self.sweep.start()
         settings = self.settings
         try:
@@ -116,6 +117,14 @@ class GatewayService(Service):
             if warning:
                 self._log.warn("{warning}", warning=warning)
         self._reactor.callWhenRunning(self._running)
+
+    def _forget(self) -> None:
+        """Counters that count nothing any more."""
+        now = int(time.time() * 1_000_000)
+        self.buckets.sweep(now)
+        refused = self.generation.refused
+        if refused is not None:
+            refused.buckets.sweep(now)
 
     def _running(self) -> None:
         # Plain twistd dies of SIGTERM; the reactor's own handlers are set after services

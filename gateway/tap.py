@@ -13,6 +13,8 @@ from typing import Any
 from twisted.application.service import IService
 from twisted.python import usage
 
+from gateway.libraries import outdated
+
 
 class Options(usage.Options):
     """Command line options of C{twistd gateway}."""
@@ -31,6 +33,9 @@ class Options(usage.Options):
         """Read the configuration; nothing starts unless it is right."""
         from gateway.settings import SettingsError, read  # noqa: PLC0415
 
+        if problems := outdated():
+            print(*(f"gateway: {problem}" for problem in problems), sep="\n", file=sys.stderr)  # noqa: T201
+            raise SystemExit(1)
         if self["demo"]:
             return
         if self["config"] is None:

@@ -10,6 +10,7 @@ very objects of all the others: counters and caches are shared by identity.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,11 @@ class Terms:
     @ivar route: the prefix, or the empty string where no route was found.
     @ivar rate: the limiter's rule; shared by identity with all who share its counters.
     @ivar rate_key: C{ip}, C{sub} or another claim's name.
+    @ivar plan_claim: the claim that names the token's plan; empty: there are none here.
+    @ivar plans: the plans' rules, by name.
+    @ivar cost: how many requests one counts as.
+    @ivar costs: the same by method, where it is not C{cost}.
+    @ivar by_sub: the common case: one rule, cost 1, counted by C{sub}.
     @ivar max_body: bytes.
     @ivar target: where to forward to; C{None} where no route was found.
     """
@@ -43,6 +49,16 @@ class Terms:
     identity: IdentityRules = field(default_factory=IdentityRules)
     rate: Any = None
     rate_key: str = "sub"
+    plan_claim: str = ""
+    plans: Mapping[str, Any] = field(default_factory=dict)
+    cost: int = 1
+    costs: Mapping[bytes, int] = field(default_factory=dict)
+    by_sub: bool = field(init=False)
     policy: Policy | None = None
     max_body: int = MAX_BODY
     target: Target | None = None
+
+    def __post_init__(self) -> None:
+        self.by_sub = (
+            self.rate_key == "sub" and not self.plans and not self.costs and self.cost == 1
+        )

@@ -15,7 +15,7 @@ from gateway.interfaces import IBuckets, StoreUnreachable
 class FailingBuckets:
     """A store that nobody can reach."""
 
-    def take(self, rule: Any, key: str, now: int) -> Deferred[Any]:
+    def take(self, rule: Any, key: str, now: int, cost: int = 1) -> Deferred[Any]:
         """Fails."""
         return fail(StoreUnreachable())
 
@@ -33,7 +33,7 @@ class SlowBuckets:
     def __init__(self) -> None:
         self.waiting: list[Deferred[Any]] = []
 
-    def take(self, rule: Any, key: str, now: int) -> Deferred[Any]:
+    def take(self, rule: Any, key: str, now: int, cost: int = 1) -> Deferred[Any]:
         """Waits."""
         waiting: Deferred[Any] = Deferred()
         self.waiting.append(waiting)

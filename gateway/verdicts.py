@@ -39,6 +39,7 @@ class Reason(Enum):
     SIGNATURE = ("signature", 401, "Invalid token signature")
     EXPIRED = ("expired", 401, "Token expired")
     TOKEN = ("token", 401, "Token validation failed")
+    LIMIT_REFUSED = ("limit_refused", 429, "Rate limit exceeded")
     # Stage 6: the rate limit
     LIMIT = ("limit", 429, "Rate limit exceeded")
     LIMIT_KEYS = ("limit_keys", 429, "Rate limit exceeded")
@@ -72,8 +73,11 @@ class Refused:
     @ivar retry_after: seconds after which trying again makes sense, rounded up, or C{None}.
     @ivar lines: further header lines of the answer, each ending in CRLF
         (C{b"Allow: GET\\r\\n"}), built from trusted text only.
+    @ivar limit: the limit that was exceeded, by the name it has in the settings (C{100/60s});
+        told to the client and to the audit.
     """
 
     reason: Reason
     retry_after: int | None = None
     lines: bytes = b""
+    limit: str = ""

@@ -31,6 +31,10 @@ max_requests_in_flight = 3
 secret = {SECRET}
 [ratelimit]
 limit = 6
+plan_claim = plan
+refused = 4/1h
+[plan gold]
+limits = 3/10s, 4/10m
 [cors]
 allow_origin = https://a.example, https://b.example
 [breaker]
@@ -46,6 +50,10 @@ require.role = staff
 methods = GET
 ratelimit.key = team
 ratelimit.limit = 2
+[route /a/dear]
+upstream = http://127.0.0.1:9
+ratelimit.cost = 2
+ratelimit.cost.POST = 3
 [route /a/quiet]
 upstream = http://127.0.0.1:9
 cors.enabled = no
@@ -148,9 +156,9 @@ class Gateway:
 
 TOKENS = [
     b"Bearer " + jwt.encode({"sub": sub, "exp": 4e9, **more}, SECRET, "HS256").encode()
-    for sub, more in (("ann", {}), ("bob", {"role": "staff", "team": "x"}), ("eve", {"team": "x"}))
+    for sub, more in (("ann", {}), ("bob", {"role": "staff", "team": "x"}), ("eve", {"team": "x"}), ("gus", {"plan": "gold"}))
 ]
-PATHS = [b"/a", b"/a/b?q=1", b"/a/closed", b"/a/staff", b"/a/staff/x", b"/a/quiet", b"/health", b"/none", b"/a//b", b"/a/%2e", b"/a;x"]
+PATHS = [b"/a", b"/a/b?q=1", b"/a/closed", b"/a/staff", b"/a/staff/x", b"/a/quiet", b"/a/dear", b"/health", b"/none", b"/a//b", b"/a/%2e", b"/a;x"]
 FIELDS = [b"Origin: https://b.example", b"Origin: https://evil.example", b"X-User-ID: root", b"x_user_role: admin", b"User-Agent: u", b"X-Forwarded-For: 192.0.2.7", b"Connection: close", b"Accept: */*"]
 
 
@@ -200,6 +208,8 @@ def test_both_ways_are_one(patches: pytest.MonkeyPatch, seed: int) -> None:
         assert one[1:] == other[1:]
     statuses = {each[2][9:12] for each in seen}
     assert statuses >= {b"200", b"400", b"401", b"403", b"404", b"405", b"429", b"500", b"503"}
+    told = {(row[11], row[-1]) for each in seen for row in each[4]}
+    assert told >= {("limit", "gold 4/600s"), ("limit_refused", "refused 4/1h")}
 
 
 def test_the_lane_is_taken(patches: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from twisted.web.server import Site as StockSite
 from twisted.web.static import Data, File
 
 from gateway.admission.addresses import AddressRules
-from gateway.admission.authentication import Authenticated
+from gateway.admission.authentication import Authenticated, Guarded
 from gateway.admission.cors import CORSAnswered
 from gateway.admission.health import HealthAnswered
 from gateway.admission.ipfilter import IPFiltered
@@ -27,6 +27,7 @@ from gateway.admission.origins import CorsRules
 from gateway.admission.peer import PeerNamed
 from gateway.admission.peers import TrustedProxies
 from gateway.admission.ratelimit import RateLimited
+from gateway.admission.refused import RefusedLimit
 from gateway.admission.token_cache import TokenCache
 from gateway.admission.tokens import Verifier
 from gateway.admission.windows import SlidingWindow
@@ -150,6 +151,30 @@ def test_authenticated(make: Any) -> None:
     status, fields, body = ask(make, root, raw())
     assert (status, json.loads(body)["error"]) == (401, "Missing or invalid Authorization header")
     assert fields["www-authenticate"].startswith("Bearer")
+
+
+@both
+def test_guarded(make: Any) -> None:
+    """Beyond the limit on refused tokens of an address nothing new of it is verified, in any site; what is known goes on."""
+    verified: list[bytes] = []
+
+    class Watched(Verifier):
+        def verify(self, raw: bytes) -> Any:
+            verified.append(raw)
+            return super().verify(raw)
+
+    cache = TokenCache(Watched(hmac_key(SECRET.encode(), ["HS256"])), 10, 1 << 20)
+    limit = RefusedLimit(SlidingWindow(2, 60_000_000, "refused"), MemoryBuckets(5))
+    root = Guarded(INNER, cache, Terms(), time.time, limit)
+    assert ask(make, root, raw("/", BEARER))[2] == b"inner"
+    for number in range(2):
+        assert ask(make, root, raw("/", f"{BEARER}{number}"))[0] == 401
+    status, fields, body = ask(make, root, raw("/", f"Authorization: Bearer {token('new')}"))
+    assert (status, json.loads(body)["limit"], len(verified)) == (429, "refused 2/60s", 3)
+    assert (fields["x-ratelimit-remaining"], fields["ratelimit"].split(";")[:2]) == ("0", ['"refused"', "r=0"])
+    assert ask(make, root, raw("/", BEARER))[2] == b"inner"
+    assert ask(make, root, raw())[0] == 401
+    assert len(verified) == 3
 
 
 @both

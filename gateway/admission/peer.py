@@ -42,7 +42,7 @@ class PeerNamed(Shell):
         else:
             face, exchange = exchange_of(request)
         peer = exchange.peer = face.peer
-        direct = self._proxies.direct(peer)
+        direct = self._proxies.direct.get(peer)
         if direct is not None:
             exchange.address = direct
             return self._inner.render(request)

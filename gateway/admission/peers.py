@@ -51,17 +51,14 @@ class TrustedProxies:
         self._header = header.lower()
         self._none = not networks
         self._seen: dict[str, tuple[Address, bool]] = {}
+        #: The addresses of peers that are their own clients, as far as they are known by now.
+        self.direct: dict[str | None, Address] = {}
 
     def trusts(self, peer: str | None) -> bool:
         """Whether the socket's peer (C{None}: a UNIX socket) is a trusted proxy."""
         if self._none:
             return False
         return self._unix if peer is None else self._peer(peer)[1]
-
-    def direct(self, peer: str | None) -> Address | None:
-        """The address of a peer that is its own client, where that is known by now."""
-        known = self._seen.get(peer) if peer is not None else None
-        return known[0] if known is not None and not known[1] else None
 
     def client(self, peer: str | None, values: Sequence[bytes]) -> Address | Refused:
         """
@@ -106,7 +103,10 @@ class TrustedProxies:
             known = (address, address.version > 0 and address in self._networks)
             if len(self._seen) >= _MEMO:
                 self._seen.clear()
+                self.direct.clear()
             self._seen[peer] = known
+            if not known[1]:
+                self.direct[peer] = address
         return known
 
 

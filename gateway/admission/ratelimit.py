@@ -17,8 +17,9 @@ from twisted.python.failure import Failure
 from twisted.web.resource import IResource
 from twisted.web.server import NOT_DONE_YET
 
+from gateway.admission.identity import Identity, claim_of
 from gateway.admission.tokens import challenge
-from gateway.admission.windows import Count
+from gateway.admission.windows import Count, refused_lines
 from gateway.answers import refuse
 from gateway.exchange import Exchange, exchange_of
 from gateway.http.request import Request
@@ -55,38 +56,44 @@ class RateLimited(Shell):
         else:
             face, exchange = exchange_of(request)
         terms = exchange.terms or self._terms
-        kind = terms.rate_key
-        if kind == "sub" and exchange.identity is not None:
-            key: str | None = exchange.identity.sub_key
+        now = int(self._now() * 1_000_000)
+        if terms.by_sub and exchange.identity is not None:
+            count = self._buckets.take(terms.rate, exchange.identity.sub_key, now)
         else:
-            key = limit_key(exchange, kind)
-        if key is None:
-            return refuse(face, exchange, _NO_KEY)
-        count = self._buckets.take(terms.rate, key, int(self._now() * 1_000_000))
+            key = limit_key(exchange, terms.rate_key)
+            if key is None:
+                return refuse(face, exchange, _NO_KEY)
+            rule = rule_of(terms, exchange.identity)
+            cost = terms.costs.get(face.method, terms.cost)
+            count = self._buckets.take(rule, key, now, cost)
         if type(count) is not Count:
-            return self.wait(request, face, exchange, count)
-        return self.judge(request, face, exchange, count)
+            return self.wait(request, face, exchange, count, now)
+        return self.judge(request, face, exchange, count, now)
 
-    def judge(self, request: Any, face: Any, exchange: Exchange, count: Any) -> Any:
-        """Act upon a count that is known."""
-        allowed, limit, remaining, reset_at, retry_after, full = count
-        face.add_lines(
-            b"X-RateLimit-Limit: %d\r\nX-RateLimit-Remaining: %d\r\nX-RateLimit-Reset: %d\r\n"
-            % (limit, remaining, reset_at)
-        )
+    def judge(self, request: Any, face: Any, exchange: Exchange, count: Any, now: int) -> Any:
+        """Act upon a count that is known; C{now} is unix microseconds."""
+        allowed, window, remaining, reset_at, retry_after, full = count
         if allowed:
+            face.add_lines(
+                window.lines % (remaining, reset_at, remaining, reset_at - now // 1_000_000)
+            )
             return self._inner.render(request)
-        reason = Reason.LIMIT_KEYS if full else Reason.LIMIT
-        return refuse(face, exchange, Refused(reason, retry_after))
+        face.add_lines(refused_lines(count))
+        if full:
+            return refuse(face, exchange, Refused(Reason.LIMIT_KEYS, retry_after))
+        return refuse(face, exchange, Refused(Reason.LIMIT, retry_after, limit=window.name))
 
-    def wait(self, request: Any, face: Any, exchange: Exchange, counting: Any) -> int:
+    def wait(self, request: Any, face: Any, exchange: Exchange, counting: Any, now: int) -> int:
         """Act upon a count as soon as it is known."""
         # Armed before the first wait: the client may leave while the store is asked.
         face.on_cut = lambda _why: counting.cancel()
 
         def counted(count: Any) -> None:
             face.on_cut = None
-            result = self.judge(request, face, exchange, count)
+            # A store's clock may be behind ours; no client is told a negative time.
+            result = self.judge(
+                request, face, exchange, count, min(now, count.reset_at * 1_000_000)
+            )
             if isinstance(result, bytes):
                 if type(request) is Request:
                     request.write_whole(result)
@@ -109,3 +116,12 @@ def limit_key(exchange: Exchange, kind: str) -> str | None:
     if kind == "ip":
         return exchange.address.limit_key if exchange.address is not None else "ip:unknown"
     return exchange.identity.limit_key(kind) if exchange.identity is not None else None
+
+
+def rule_of(terms: Terms, identity: Identity | None) -> Any:
+    """The rule of the plan that the token names, or the common one."""
+    if terms.plans and identity is not None:
+        plan = claim_of(identity.claims, terms.plan_claim)
+        if isinstance(plan, str):
+            return terms.plans.get(plan, terms.rate)
+    return terms.rate

@@ -94,6 +94,10 @@ class TokenCache:
         self._room = size
         self._shrink()
 
+    def __contains__(self, raw: bytes) -> bool:
+        """Whether the token's signature has been verified and is remembered."""
+        return b"Bearer " + raw in self._entries
+
     def __len__(self) -> int:
         return len(self._entries)
 

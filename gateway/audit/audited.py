@@ -102,5 +102,6 @@ class Audited(Shell):
                 reason,
                 body.received if body is not None else 0,
                 face.bytes_out,
+                exchange.detail,
             )
         )

@@ -21,6 +21,7 @@ _SHOWN = (
     "ip",
     "reason",
     "route",
+    "detail",
 )
 
 

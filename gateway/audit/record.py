@@ -17,15 +17,18 @@ from itertools import chain
 from zope.interface import Interface
 
 #: (began_at unix seconds, duration seconds, user or None, method, path, status, ip,
-#: user agent or None, request id, route, upstream, reason, bytes in, bytes out)
+#: user agent or None, request id, route, upstream, reason, bytes in, bytes out,
+#: detail)
 Row = tuple[
-    float, float, str | None, bytes, bytes, int, str, bytes | None, bytes, str, str, str, int, int
-]
+    float, float, str | None, bytes, bytes, int, str, bytes | None, bytes, str, str, str, int, int,
+    str,
+]  # fmt: skip
 
 #: The columns a row fills, in their order; the first eight are the original's.
 COLUMNS = (
     "timestamp", "user_id", "method", "path", "status", "duration_ms", "ip", "user_agent",
     "request_id", "route", "upstream", "reason", "bytes_in", "bytes_out",
+    "detail",
 )  # fmt: skip
 
 ANONYMOUS = "anonymous"
@@ -77,7 +80,7 @@ def values(row: Row) -> tuple[str | int, ...]:
     users know it from C{duration_ms}.
     """
     (began, duration, user, method, path, status, ip, agent, request_id, route, upstream, reason,
-     bytes_in, bytes_out) = row  # fmt: skip
+     bytes_in, bytes_out, more) = row  # fmt: skip
     return (
         iso(began),
         ANONYMOUS if user is None else _name(user),
@@ -93,6 +96,7 @@ def values(row: Row) -> tuple[str | int, ...]:
         reason,
         bytes_in,
         bytes_out,
+        more,
     )
 
 
@@ -104,7 +108,7 @@ def flat(rows: list[Row]) -> list[str | int]:
     a comprehension over one column costs a third of a call for each row.
     """
     (began, duration, users, methods, paths, statuses, ips, agents, ids, routes, upstreams,
-     reasons, bytes_in, bytes_out) = zip(*rows, strict=True)  # fmt: skip
+     reasons, bytes_in, bytes_out, details) = zip(*rows, strict=True)  # fmt: skip
     try:
         # No path has a line break in it, so all of them decode at once where all are ASCII.
         plain = b"\n".join(paths).decode("ascii").split("\n")
@@ -130,6 +134,7 @@ def flat(rows: list[Row]) -> list[str | int]:
         reasons,
         bytes_in,
         bytes_out,
+        details,
     )
     return list(chain.from_iterable(zip(*columns, strict=True)))
 

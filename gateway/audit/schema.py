@@ -11,7 +11,7 @@ import sqlite3
 from pathlib import Path
 
 #: C{PRAGMA user_version} of what this program writes.
-VERSION = 1
+VERSION = 3
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS audit_logs (
@@ -52,6 +52,7 @@ _OURS = (
     ("reason", "TEXT NOT NULL DEFAULT ''"),
     ("bytes_in", "INTEGER NOT NULL DEFAULT 0"),
     ("bytes_out", "INTEGER NOT NULL DEFAULT 0"),
+    ("detail", "TEXT NOT NULL DEFAULT ''"),  # since version 3
 )
 
 # Time answers "what happened last night".

@@ -177,7 +177,7 @@ class Channel(Protocol):
             self.refuse(431)
             return
         try:
-            head, authorization = site.heads.read(raw)
+            head, authorization, more = site.heads.read(raw)
         except HeadFault as fault:
             self.refuse(fault.status)
             return
@@ -185,11 +185,11 @@ class Channel(Protocol):
         self.deadline = NEVER
         if head.length == 0:
             self._buffer = rest
-            self._request = request = Request(self, head, authorization, raw, None)
+            self._request = request = Request(self, head, authorization, more, raw, None)
         else:
             self._buffer = b""
             self._body = body = Body(self, head.length, head.expect_continue)
-            self._request = request = Request(self, head, authorization, raw, body)
+            self._request = request = Request(self, head, authorization, more, raw, body)
             self.deadline = site.sweep.after(site.limits.body_timeout)
             if rest:
                 self._feed_body(rest)

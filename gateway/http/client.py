@@ -23,7 +23,8 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from gateway.http.chunks import Chunked
-from gateway.http.heads import HeadFault, ResponseHead
+from gateway.http.faults import HeadFault
+from gateway.http.response_heads import ResponseHead
 from gateway.http.sweep import NEVER
 from gateway.http.wire import writer_of
 
@@ -79,11 +80,12 @@ class UpstreamConnection(Protocol):
 
     @ivar idle_since: the sweep's seconds when the last answer ended.
     @ivar reused: whether it has carried an answer before.
+    @ivar poll: whether something has arrived, after so many milliseconds at most.
     """
 
     transport: Any
     _write: Callable[[bytes], object]
-    _poll: Callable[[int], list[Any]]
+    poll: Callable[[int], list[Any]]
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
@@ -163,20 +165,6 @@ class UpstreamConnection(Protocol):
         self._pool.discard(self)
         self.transport.abortConnection()
 
-    def stale(self) -> bool:
-        """
-        Whether something has arrived on this idle connection: the upstream's farewell, or
-        an answer nobody asked for. One system call, so that it is known before another
-        request is sent, and not only when the reactor gets to it.
-        """
-        if self.lost:
-            return True
-        poll = self._poll
-        try:
-            return bool(poll(0))
-        except OSError:
-            return True
-
     # -- the socket's events
 
     def connectionMade(self) -> None:
@@ -185,7 +173,7 @@ class UpstreamConnection(Protocol):
         if no_delay is not None:
             no_delay(True)
         self._write = writer_of(self.transport)
-        self._poll = _poll_of(self.transport)
+        self.poll = _poll_of(self.transport)
         if isinstance(self.transport, Connection) and not getattr(self.transport, "TLS", False):
             # The endpoint's wrapper has done its work: it need not see every byte.
             self.transport.protocol = self

@@ -16,9 +16,10 @@ from typing import Any
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from gateway.http.heads import RequestHead, RequestHeads, ResponseHead
+from gateway.http.heads import RequestHead, RequestHeads
 from gateway.http.interfaces import IBodyTaker, IStreamedBody
 from gateway.http.request import UNKNOWN
+from gateway.http.response_heads import ResponseHead
 
 _NAME = "_gateway_face"
 
@@ -60,6 +61,8 @@ class HeldBody:
 
 class StockRequestFace:
     """See L{Request}, whose fast face this is, over a request of a stock C{Site}."""
+
+    more = b""
 
     def __init__(self, request: Any, heads: RequestHeads) -> None:
         self._request = request

@@ -53,5 +53,9 @@ class Memo(Generic[T]):
             self._used = OVERHEAD + (2 * len(key) if cost is None else cost)
         self.young[key] = value
 
+    def clear(self) -> None:
+        """Forget everything."""
+        self.young, self._old, self._used = {}, {}, 0
+
     def __len__(self) -> int:
         return len(self.young) + len(self._old)

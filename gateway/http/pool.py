@@ -17,7 +17,7 @@ from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
 from gateway.http.client import UpstreamConnection
-from gateway.http.heads import ResponseHeads
+from gateway.http.response_heads import ResponseHeads
 from gateway.http.sweep import NEVER, Sweep
 
 #: We have no descriptor or port left: that says nothing about the target.
@@ -77,7 +77,9 @@ class Pool:
 
     def take(self, idempotent: bool) -> UpstreamConnection | None:
         """
-        The connection used last, if there is one that surely works.
+        The connection used last, if there is one that surely works: nothing has arrived on it,
+        neither the upstream's farewell nor an answer nobody asked for. One system call, so that
+        it is known before another request is sent, and not only when the reactor gets to it.
 
         A request that must not be sent twice takes none that was idle for a second or
         more: the upstream may be closing it at this moment.
@@ -88,8 +90,12 @@ class Pool:
             if not idempotent and self.sweep.now - connection.idle_since >= 1.0:
                 idle.append(connection)
                 return None
-            if not connection.stale():
-                return connection
+            poll = connection.poll
+            try:
+                if not (connection.lost or poll(0)):
+                    return connection
+            except OSError:
+                pass
             connection.close()
         return None
 

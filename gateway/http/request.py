@@ -26,10 +26,25 @@ if TYPE_CHECKING:
 
     from gateway.http.body import Body
     from gateway.http.channel import Channel
-    from gateway.http.heads import RequestHead, ResponseHead
+    from gateway.http.heads import RequestHead
+    from gateway.http.response_heads import ResponseHead
 
 #: What L{Request.begin} takes for a length nobody knows.
 UNKNOWN = -1
+
+
+
+def lay_out(first: Any, *names: str) -> None:
+    """
+    Show CPython all attributes that instances of a class may get.
+
+    It keeps them in one compact layout for all instances, which is decided by what the first
+    thirty or so have; an attribute that is first set later makes a dictionary of its own for
+    each instance that gets it.
+    """
+    for name in names:
+        setattr(first, name, getattr(type(first), name, None))
+
 
 STATUS_LINES = {
     status.value: b"HTTP/1.1 %d %s\r\n" % (status.value, status.phrase.encode("ascii"))
@@ -44,6 +59,7 @@ class Request(StockFace):
 
     @ivar head: the parsed head, maybe shared with other requests: not to be changed.
     @ivar authorization: the values of all Authorization fields.
+    @ivar more: field lines to forward beside those of the head, a CRLF behind each.
     @ivar raw: the head as it came.
     @ivar body: the body on its way (C{IStreamedBody}), or C{None} when there is none.
     @ivar code: the answer's status, once known.
@@ -69,12 +85,14 @@ class Request(StockFace):
         channel: Channel,
         head: RequestHead,
         authorization: tuple[bytes, ...],
+        more: bytes,
         raw: bytes,
         body: Body | None,
     ) -> None:
         self.channel = channel
         self.head = head
         self.authorization = authorization
+        self.more = more
         self.raw = raw
         self.method = head.method
         self.body = body
@@ -135,7 +153,14 @@ class Request(StockFace):
         self.bytes_out = head.length
         write = channel.write
         write(b"".join((head.opening, lines, self.extra, stamp(self), head.closing, data)))
-        self._end("")
+        if self._waiting is not None:
+            self._end("")
+        else:
+            self._done = True
+            on_end = self.on_end
+            self.stamp = self.on_end = self.on_cut = None
+            if on_end is not None:
+                on_end(self, "")
         channel.finished(self)
 
     def begin(
@@ -283,3 +308,10 @@ class Request(StockFace):
                 each.errback(Failure(ConnectionDone(why)))
             else:
                 each.callback(None)
+
+
+lay_out(
+    Request.__new__(Request), "channel", "head", "authorization", "more", "raw", "method", "body",
+    "started", "stamp", "on_end", "on_cut", "_waiting", "_done", "exchange", "code", "keep_alive",
+    "extra", "bytes_out", "_mute", "_chunking", "_declared",
+)  # fmt: skip

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.keys import FAMILIES, hmac_key, public_key
+from gateway.settings import limits
 from gateway.settings.sections import Secret
 from gateway.settings.text import Problems, Section
 
@@ -89,10 +90,30 @@ def gateway(values: dict[str, Any], lines: Lines) -> None:
         lines.say("gateway", "max_request_line", "is more than max_head, which includes it")
 
 
+def limit(values: dict[str, Any], lines: Lines) -> None:
+    """The limit of [ratelimit], of a route or of a plan: said once, gcra's burst."""
+    given = [name for name in ("limit", "window") if lines.given("ratelimit", name)]
+    if given and values["limits"] and lines.given("ratelimit", "limits"):
+        says = f"there is {' and '.join(given)} already; expected limits alone, or limit and window"
+        lines.say("ratelimit", "limits", says)
+    if values["algorithm"] == "gcra":
+        least = min(limit for limit, _ in limits.windows_of(values))
+        if values["burst"] > least:
+            lines.say("ratelimit", "burst", "is more than limit; expected 1 to limit")
+
+
+def cost(values: dict[str, Any], others: Mapping[str, dict[str, Any]], lines: Lines) -> None:
+    """Costs that pass under the limit they count against, and under each plan's, C{others}."""
+    for option, price in limits.costs(values):
+        for name, found in {"the limit": values, **others}.items():
+            if price > limits.most(found):
+                says = f"{price} is more than {name} ever lets pass, {limits.most(found)}"
+                lines.say("ratelimit", option, says)
+
+
 def ratelimit(values: dict[str, Any], lines: Lines, _prefix: str) -> None:
-    """[ratelimit]: gcra's burst, the store, the key's name."""
-    if values["algorithm"] == "gcra" and values["burst"] > values["limit"]:
-        lines.say("ratelimit", "burst", "is more than limit; expected 1 to limit")
+    """[ratelimit]: the limit, the store, the key's name."""
+    limit(values, lines)
     store = values["store"]
     if store not in ("auto", "memory"):
         known = ("redis:", "rediss:", "unix:", "embedded", "redis+sentinel:")

@@ -10,6 +10,7 @@ import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
+from gateway.settings.limits import PLAN_OPTIONS
 from gateway.settings.option import Option
 from gateway.settings.route import CLAIM, ROUTE_OPTIONS
 from gateway.settings.sections import OVERRIDABLE, SECTIONS
@@ -26,12 +27,21 @@ _HEAD = """\
 # Run it:    twistd -n gateway --config FILE
 """
 
+_PLANS = """\
+# ---------------------------------------------------------------------------------------
+# Plans: the limit of those whose token names one, in the claim that [ratelimit] plan_claim
+# says. One section each, with {options}; what it does not
+# say holds as in [ratelimit]. Each plan has counters of its own.
+#[plan gold]
+#limits = 50/1s, 1000/60s
+"""
+
 _ROUTES = """\
 # ---------------------------------------------------------------------------------------
 # Routes: one section each. The prefix matches whole segments; the longest wins; it is taken
 # off before forwarding. Any option of {sections} may be overridden for
 # one route as section.option, less those marked "for all". A route with any ratelimit option
-# has a counter of its own.
+# but a cost has a counter of its own, which no plan changes.
 [route /api/v1/users]
 upstream = http://127.0.0.1:9001
 """
@@ -74,11 +84,14 @@ def ini() -> str:
         for option in options:
             lines += _option(name, option)
         lines.append("")
+    lines.append(_PLANS.format(options=", ".join(PLAN_OPTIONS)))
     lines.append(_ROUTES.format(sections=", ".join(f"[{name}]" for name in OVERRIDABLE)).rstrip())
     for option in ROUTE_OPTIONS[1:]:
         lines += _option("route", option)
     lines += ["", *_comment("A claim that must be, or be a list that holds, one of these (403 else). Default: none."),
               f"#{CLAIM}department = finance, audit", "",
+              *_comment("How many requests one of a method counts as; see cost in [ratelimit]."),
+              "#ratelimit.cost.POST = 5", "",
               "#[route /api/v1/orders]", "#upstream = https://orders.internal", "#ratelimit.limit = 20"]  # fmt: skip
     return "\n".join(lines) + "\n"
 
@@ -94,11 +107,17 @@ def markdown() -> str:
     for name, (says, options) in SECTIONS.items():
         lines += ["", f"## [{name}]", "", says, "", "| option | default | route | what for |", "|---|---|---|---|"]
         lines += [_row(option, name in OVERRIDABLE and option.per_route) for option in options]
+    lines += ["", "## [plan NAME]", "",
+              "The limit of those whose token names the plan, in the claim that `[ratelimit] plan_claim` "
+              "says: any of " + ", ".join(f"`{name}`" for name in PLAN_OPTIONS) + ". What it does not say "
+              "holds as in [ratelimit]. Each plan has counters of its own; a route with a limit of its own "
+              "keeps that whatever the plan."]  # fmt: skip
     lines += ["", "## [route /prefix]", "", "Where requests go, and who may send them.", "",
               "| option | default | what for |", "|---|---|---|"]  # fmt: skip
     for option in ROUTE_OPTIONS:
         default = "needed" if option.name == "upstream" else f"`{option.default}`" if option.default else ""
         lines.append(f"| `{option.name}` | {default} | {option.says} |")
+    lines.append("| `ratelimit.cost.METHOD` | | How many requests one of that method counts as. |")
     lines.append(f"| `{CLAIM}NAME` | | A claim that must be, or hold, one of these (403 else). |")
     return "\n".join(lines) + "\n"
 

@@ -68,7 +68,7 @@ _AMOUNT = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,6})?) ?([A-Za-z]*)")
 
 def duration(least: float, most: float) -> Type:
     """Seconds as a float, in the file with their unit."""
-    expected = f"a time from {_spell(least)} to {_spell(most)}, such as 250ms, 10s, 5m, 2h, 30d"
+    expected = f"a time from {spelled(least)} to {spelled(most)}, such as 250ms, 10s, 5m, 2h, 30d"
 
     def parse(text: str) -> float:
         match = _AMOUNT.fullmatch(text)
@@ -83,7 +83,8 @@ def duration(least: float, most: float) -> Type:
     return Type(parse, expected)
 
 
-def _spell(seconds: float) -> str:
+def spelled(seconds: float) -> str:
+    """A time as it stands in the file, in the largest unit that says it."""
     for unit in ("d", "h", "m", "s"):
         if seconds >= _SECONDS[unit] and seconds % _SECONDS[unit] == 0:
             return f"{seconds / _SECONDS[unit]:g}{unit}"

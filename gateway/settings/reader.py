@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gateway.settings import checks
+from gateway.settings import checks, limits
 from gateway.settings.option import BadValue, Option
+from gateway.settings.plans import read_plans
 from gateway.settings.route import (
     CLAIM,
     CLAIM_TYPE,
@@ -61,7 +62,7 @@ _MADE: dict[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """A whole configuration. C{warnings} are sentences for the log."""
+    """A whole configuration. C{plans} are by name; C{warnings} are sentences for the log."""
 
     gateway: GatewaySettings
     jwt: JwtSettings
@@ -72,6 +73,7 @@ class Settings:
     breaker: BreakerSettings
     upstream: UpstreamSettings
     audit: AuditSettings
+    plans: tuple[tuple[str, RateLimitSettings], ...]
     routes: tuple[RouteSettings, ...]
     warnings: tuple[str, ...]
 
@@ -130,9 +132,12 @@ class _Reader:
             return None
         common: dict[str, Section] = {}
         routes: list[Section] = []
+        plans: list[Section] = []
         for section in sections_of(text.replace("\r\n", "\n"), self._environ, self.problems):
             if section.name == "route":
                 routes.append(section)
+            elif section.name == "plan":
+                plans.append(section)
             elif section.argument or section.name not in SECTIONS:
                 self._unknown_section(section)
             elif section.name in common:
@@ -142,18 +147,20 @@ class _Reader:
                 )
             else:
                 common[section.name] = section
-        return self._settings(common, routes)
+        return self._settings(common, plans, routes)
 
     def _unknown_section(self, section: Section) -> None:
-        known = [*SECTIONS, "route"]
+        known = [*SECTIONS, "plan", "route"]
         hint = nearest(section.name, known) or "; known are " + ", ".join(
-            [*SECTIONS, "route /path"]
+            [*SECTIONS, "plan NAME", "route /path"]
         )
         self.problems.add(section.line, section.title, "", "unknown section" + hint)
 
     # -- common sections
 
-    def _settings(self, common: dict[str, Section], routes: list[Section]) -> Settings | None:
+    def _settings(
+        self, common: dict[str, Section], plans: list[Section], routes: list[Section]
+    ) -> Settings | None:
         values = {name: self._common(name, common.get(name)) for name in SECTIONS}
         lines = checks.Lines(self.problems, common)
         values["gateway"]["edge"] = values["gateway"]["edge"] or socket.gethostname()
@@ -165,7 +172,9 @@ class _Reader:
         made = {name: cls(**values[name]) for name, cls in _MADE.items()}
         made["jwt"] = _jwt(values["jwt"])
         made["upstream"] = UpstreamSettings(**values["upstream"])
-        found = [self._route(section, made, values) for section in routes]
+        planned = read_plans(plans, values["ratelimit"], lines, self.problems, self._value)
+        checks.cost(values["ratelimit"], planned, lines)
+        found = [self._route(section, made, values, planned) for section in routes]
         if not routes:
             self.problems.add(0, "", "", "no [route /path]; a gateway needs at least one")
         self._twice(routes)
@@ -173,26 +182,36 @@ class _Reader:
             return None
         return Settings(
             **made,
+            plans=tuple((name, RateLimitSettings(**plan)) for name, plan in planned.items()),
             routes=tuple(route for route in found if route is not None),
             warnings=tuple(self._warnings),
         )
 
     def _common(self, name: str, section: Section | None) -> dict[str, Any]:
         declared = {option.name: option for option in SECTIONS[name][1]}
+        found: dict[str, Any] = {"costs": ()} if name == "ratelimit" else {}
         for given, value in section.options.items() if section is not None else ():
-            if given not in declared:
-                assert section is not None
-                self._unknown_option(section, given, value, list(declared))
-        return {
-            option.attribute: self._value(
-                option, section, section.options.get(option.name) if section else None
-            )
-            for option in declared.values()
-        }
+            assert section is not None
+            if name == "ratelimit" and given.startswith(limits.COST):
+                found["costs"] += self._cost(section, given, given, value)
+            elif given not in declared:
+                self.problems.unknown(section, given, value, list(declared))
+        for option in declared.values():
+            value_of = section.options.get(option.name) if section else None
+            found[option.attribute] = self._value(option, section, value_of)
+        return found
 
-    def _unknown_option(self, section: Section, given: str, value: Value, known: list[str]) -> None:
-        hint = nearest(given, known) or "; known are " + ", ".join(known)
-        self.problems.add(value.line, section.title, given, "unknown option" + hint)
+    def _cost(
+        self, section: Section, given: str, name: str, value: Value
+    ) -> tuple[tuple[str, int], ...]:
+        """C{cost.POST}; C{given} is the option as it stands in the file."""
+        option = limits.cost_option(name)
+        if option is None:
+            says = "expected cost.METHOD with the method in capitals, such as cost.POST"
+            self.problems.add(value.line, section.title, given, says)
+            return ()
+        option = Option(given, option.type, option.default, "")
+        return ((name[len(limits.COST) :], self._value(option, section, value)),)
 
     def _value(self, option: Option, section: Section | None, value: Value | None) -> Any:
         if value is None or value.broken:
@@ -209,7 +228,11 @@ class _Reader:
     # -- routes
 
     def _route(
-        self, section: Section, made: dict[str, Any], values: dict[str, dict[str, Any]]
+        self,
+        section: Section,
+        made: dict[str, Any],
+        values: dict[str, dict[str, Any]],
+        plans: dict[str, dict[str, Any]],
     ) -> RouteSettings | None:
         prefix = self._prefix(section)
         own = {option.name: option for option in ROUTE_OPTIONS}
@@ -230,10 +253,13 @@ class _Reader:
                 self._override(section, name, value, overrides)
         sections = {name: made[name] for name in OVERRIDABLE}
         lines = checks.Lines(self.problems, {}, section)
+        own_counter = limits.own_counter(overrides.get("ratelimit", {}))
         for name, changed in overrides.items():
             merged = {**values[name], **changed}
             if name == "ratelimit":
+                merged = limits.merged(values[name], changed)
                 checks.ratelimit(merged, lines, "ratelimit.")
+                checks.cost(merged, {} if own_counter else plans, lines)
             elif name == "upstream":
                 checks.upstream(merged, lines, self._directory)
             sections[name] = (
@@ -241,12 +267,12 @@ class _Reader:
                 else UpstreamSettings(**merged) if name == "upstream"
                 else _MADE[name](**merged)
             )  # fmt: skip
-        loose = loosened(sections, made)
+        loose = loosened(sections, made, own_counter)
         sections["upstream_settings"] = sections.pop("upstream")
         return RouteSettings(
             prefix=prefix,
             require_claims=tuple(claims),
-            own_counter="ratelimit" in overrides,
+            own_counter=own_counter,
             overrides=tuple(f"{name}.{option}" for name in overrides for option in overrides[name]),
             loosened=loose,
             **given,
@@ -269,6 +295,10 @@ class _Reader:
         self, section: Section, name: str, value: Value, overrides: dict[str, dict[str, Any]]
     ) -> None:
         of, _, option_name = name.partition(".")
+        if of == "ratelimit" and option_name.startswith(limits.COST):
+            own = overrides.setdefault(of, {})
+            own["costs"] = own.get("costs", ()) + self._cost(section, name, option_name, value)
+            return
         known = {option.name: option for option in SECTIONS[of][1]} if of in SECTIONS else {}
         option = known.get(option_name)
         if option is not None and (of not in OVERRIDABLE or not option.per_route):

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from gateway.settings.limits import Windows, told
 from gateway.settings.option import LIST, TOKENS, YES_NO, BadValue, Option, Type
 from gateway.settings.sections import (
     BodySettings,
@@ -118,9 +119,13 @@ CLAIM = "require.claim."
 CLAIM_TYPE = LIST
 
 
-def loosened(route_sections: dict[str, object], common: dict[str, object]) -> tuple[str, ...]:
+def loosened(
+    route_sections: dict[str, object], common: dict[str, object], own_counter: bool
+) -> tuple[str, ...]:
     """What a route allows that the common sections don't."""
     found: list[str] = []
+    if own_counter:
+        found.append("its requests do not count towards the common limit")
     for name, compare in _COMPARE.items():
         here, there = route_sections[name], common[name]
         if here is not there:
@@ -144,17 +149,26 @@ def _jwt(here: JwtSettings, there: JwtSettings) -> list[str]:
 
 
 def _rate(here: RateLimitSettings, there: RateLimitSettings) -> list[str]:
-    found = ["its requests do not count towards the common limit"]
-    if here.limit / here.window > there.limit / there.window or here.limit > there.limit:
-        found.append(
-            f"{here.limit} requests in {here.window:g} s instead of "
-            f"{there.limit} in {there.window:g} s"
-        )
+    found = []
+    if not all(_as_strict(here.windows, window) for window in there.windows):
+        more = told(here.windows).replace(" in ", " requests in ", 1)
+        found.append(f"{more} instead of {told(there.windows)}")
     if there.algorithm == "sliding-window" != here.algorithm:
         found.append(f"{here.algorithm} instead of sliding-window lets more into some spans")
     if here.on_store_failure == "open" != there.on_store_failure:
         found.append("requests pass uncounted when the store fails")
+    costs = dict(there.costs)
+    for method in dict.fromkeys((*costs, *dict(here.costs), "")):
+        was, now = costs.get(method, there.cost), dict(here.costs).get(method, here.cost)
+        if now < was:
+            found.append(f"{method or 'a request'} counts as {now} instead of {was}")
     return found
+
+
+def _as_strict(here: Windows, there: tuple[int, float]) -> bool:
+    """Whether one of the windows lets no more pass than that one, in no span."""
+    limit, window = there
+    return any(each <= limit and each / span <= limit / window for each, span in here)
 
 
 def _ip(here: IpSettings, there: IpSettings) -> list[str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from gateway.settings.limits import COST_TYPE, LIMIT, WINDOW, WINDOWS
 from gateway.settings.option import (
     FIELD_NAME,
     LIST,
@@ -92,16 +93,36 @@ class JwtSettings:
 
 @dataclass(frozen=True, slots=True)
 class RateLimitSettings:
-    """[ratelimit]."""
+    """
+    [ratelimit], or what holds of it for a route or a plan.
+
+    @ivar limits: (limit, seconds) of each window, the shortest first; empty: there is one, of
+        C{limit} and C{window}.
+    @ivar costs: (method, cost) where it is not C{cost}.
+    @ivar refused: as C{limits}; empty: no such limit.
+    """
 
     limit: int
     window: float
+    limits: tuple[tuple[int, float], ...]
     algorithm: str
     burst: int
     key: str
+    cost: int
+    costs: tuple[tuple[str, int], ...]
+    plan_claim: str
     keys: int
+    refused: tuple[tuple[int, float], ...]
+    refused_keys: int
+    ietf_headers: bool
     store: str
     on_store_failure: str
+    machines: int
+
+    @property
+    def windows(self) -> tuple[tuple[int, float], ...]:
+        """(limit, seconds) of each window."""
+        return self.limits or ((self.limit, self.window),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,26 +297,59 @@ SECTIONS: dict[str, tuple[str, tuple[Option, ...]]] = {
                per_route=False),
     )),
     "ratelimit": ("How much a user may ask for.", (
-        Option("limit", integer(1, 1_000_000_000), "100", "Requests in a window.", "1000"),
-        Option("window", duration(1, 30 * _DAY), "60s", "The window.", "1h"),
+        Option("limit", LIMIT, "100", "Requests in a window.", "1000"),
+        Option("window", WINDOW, "60s", "The window.", "1h"),
+        Option("limits", WINDOWS, "",
+               "Several windows at once, instead of limit and window: a request passes only if "
+               "each has room, and then counts in each; a refused one counts in none. "
+               "X-RateLimit-* tells of the window that refuses (the one that has room last), else "
+               "of the one with the least remaining. Default: limit and window alone.",
+               "10/1s, 100/60s, 5000/1d"),
         Option("algorithm", choice("sliding-window", "fixed-window", "gcra"), "sliding-window",
                "sliding-window: no span of window seconds, wherever it begins, lets more than limit "
                "pass. fixed-window: limit in each window of the clock, so up to twice that across a "
                "boundary. gcra: one every window/limit, burst at once: at most burst + "
                "span*limit/window in any span."),
-        Option("burst", integer(1, 1_000_000_000), "10", "gcra only: how many at once."),
+        Option("burst", LIMIT, "10", "gcra only: how many at once, in each window."),
         Option("key", TEXT, "sub",
                "Whose requests are counted together: a claim of the token, or ip (IPv6 by /64). A "
                "token without that claim is refused.", "tenant"),
+        Option("cost", COST_TYPE, "1",
+               "How many requests one counts as; cost.METHOD (cost.POST = 5) where a method's "
+               "is another. A route with a cost of its own and no other ratelimit option "
+               "still counts in the common counter; costs of its own replace all common ones.",
+               "5"),
+        Option("plan_claim", TEXT, "",
+               "The claim that names the token's plan: [plan gold] holds for a token whose claim "
+               "says gold, with a counter of its own for each plan. Without the claim, or with "
+               "one that no section names, the common limit holds; a route with a limit of its "
+               "own keeps it whatever the plan. Default: no plans.", "plan", per_route=False),
         Option("keys", integer(1, 100_000_000), "1000000",
                "Counters kept in memory, about 250 bytes each. When full, a new key is refused and "
                "counted; no live one is forgotten.", per_route=False),
+        Option("refused", WINDOWS, "",
+               "How many refused tokens an address may send (IPv6 by /64). Beyond that, its tokens "
+               "that have not been verified before get 429 unverified until the window has "
+               "room again; those in the cache of verified tokens go on. Counted in each process "
+               "by itself, always as sliding windows. Default: no such limit.", "30/60s",
+               per_route=False),
+        Option("refused_keys", integer(1, 100_000_000), "100000",
+               "Addresses with refused tokens remembered. When full, those of a new address are "
+               "verified and not counted.", per_route=False),
+        Option("ietf_headers", YES_NO, "yes",
+               "Whether answers have RateLimit and RateLimit-Policy "
+               "(draft-ietf-httpapi-ratelimit-headers) beside X-RateLimit-*.", "no",
+               per_route=False),
         Option("store", TEXT, "auto",
                "Where counters live: auto or memory. redis://, rediss:// and unix:// are not "
                "available yet.", "memory", per_route=False, restart=True),
         Option("on_store_failure", choice("local", "open", "closed"), "local",
                "When the store can't be asked: local counts here, open lets pass, closed refuses "
                "with 503. Memory never fails."),
+        Option("machines", integer(1, 1000), "1",
+               "How many machines share the store. While it can't be asked and on_store_failure "
+               "is local, each process lets its share pass: limit divided by workers and machines, "
+               "at least 1. Of no use without a shared store.", "3", per_route=False),
     )),
     "ip": ("From where.", (
         Option("allow", network_list(), "", "Networks that may come in. Default: everyone.",

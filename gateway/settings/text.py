@@ -116,6 +116,11 @@ class Problems:
         """One more."""
         self.found.append(Problem(self.file, line, section, option, says))
 
+    def unknown(self, section: Section, option: str, value: Value, known: list[str]) -> None:
+        """An option that the section does not have."""
+        hint = nearest(option, known) or "; known are " + ", ".join(known)
+        self.add(value.line, section.title, option, "unknown option" + hint)
+
 
 def nearest(name: str, known: list[str]) -> str:
     """C{; did you mean "x"?}, or nothing."""

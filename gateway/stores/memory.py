@@ -10,6 +10,7 @@ never in one long pause.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from zope.interface import implementer
 
@@ -35,13 +36,13 @@ class MemoryBuckets:
 
     def __init__(self, keys: int) -> None:
         self._room = keys
-        self._rules: dict[Rule, list[dict[str, list[int]]]] = {}
+        self._rules: dict[Rule, list[dict[str, list[Any]]]] = {}
         self._held = 0
         self._cursor = self._turn()
         self._searched = -REST
         self.refused_new_keys = 0
 
-    def take(self, rule: Rule, key: str, now: int) -> Count:
+    def take(self, rule: Rule, key: str, now: int, cost: int = 1) -> Count:
         """See L{IBuckets.take}; always known at once."""
         shards = self._rules.get(rule)
         if shards is None:
@@ -49,15 +50,21 @@ class MemoryBuckets:
         table = shards[hash(key) % SHARDS]
         state = table.get(key)
         if state is not None:
-            return rule.count(state, now)
+            return rule.count(state, now, cost)
         if self._held >= self._room:
             self._make_room(now)
             if self._held >= self._room:
                 self.refused_new_keys += 1
-                return Count(False, rule.limit, 0, -(-now // 1_000_000) + 1, 1, full=True)
-        table[key], count = rule.take(None, now)
+                return Count(False, rule.windows[0], 0, -(-now // 1_000_000) + 1, 1, full=True)
+        table[key], count = rule.take(None, now, cost)
         self._held += 1
         return count
+
+    def peek(self, rule: Rule, key: str, now: int, cost: int = 1) -> Count:
+        """What L{take} would say of a key that has room; nothing is counted."""
+        shards = self._rules.get(rule)
+        state = None if shards is None else shards[hash(key) % SHARDS].get(key)
+        return rule.peek(state, now, cost)
 
     def sweep(self, now: int, at_most: int = SLICE) -> None:
         """Look at the next few keys and forget the expired ones."""
@@ -95,7 +102,7 @@ class MemoryBuckets:
             if self._held >= self._room:
                 self._searched = now
 
-    def _turn(self) -> Iterator[tuple[Rule, dict[str, list[int]], str]]:
+    def _turn(self) -> Iterator[tuple[Rule, dict[str, list[Any]], str]]:
         """One turn through all keys."""
         for rule, shards in list(self._rules.items()):
             for table in shards:

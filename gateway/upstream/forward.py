@@ -15,11 +15,12 @@ from typing import Any
 from twisted.web.server import NOT_DONE_YET
 
 from gateway.answers import refuse
-from gateway.exchange import OURS, Exchange, exchange_of
+from gateway.exchange import FORWARDING, OURS, Exchange, exchange_of
 from gateway.http.chunks import LAST_CHUNK, encode_chunk
 from gateway.http.client import UpstreamConnection
-from gateway.http.heads import FieldRules, ResponseHead, trailer_block
+from gateway.http.fields import FieldRules, trailer_block
 from gateway.http.request import UNKNOWN, Request
+from gateway.http.response_heads import ResponseHead
 from gateway.shell import Shell
 from gateway.upstream.headers import HeadWriter
 from gateway.upstream.targets import Target
@@ -28,7 +29,7 @@ from gateway.verdicts import Reason, Refused
 #: RFC 9110 section 9.2.2.
 _IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE", b"TRACE"))
 
-_TRAILERS = FieldRules(drop=OURS, withhold=frozenset(), note=frozenset())
+_TRAILERS = FieldRules(drop=OURS | FORWARDING, withhold=frozenset(), note=frozenset())
 
 #: How often one request meets a reused connection that had just been closed.
 _RETRIES = 3
@@ -76,7 +77,13 @@ class Forwarded(Shell):
     def send(self, face: Any, exchange: Exchange, target: Target, head: bytes) -> int:
         """Send it with that head."""
         exchange.upstream = target.name
-        Forwarding(face, exchange, target, head, self._clock).start()
+        forwarding = Forwarding(face, exchange, target, head, self._clock)
+        face.on_cut = forwarding.cut
+        connection = target.pool.take(face.method in _IDEMPOTENT)
+        if connection is None:
+            target.pool.wait(forwarding)
+        else:
+            forwarding.connected(connection)
         return NOT_DONE_YET
 
 
@@ -101,19 +108,6 @@ class Forwarding:
         self._connection: UpstreamConnection | None = None
         self._sent_body = False
         self._tries = 0
-
-    def start(self) -> None:
-        """Take a connection that is idle, or wait for one."""
-        face = self._face
-        face.on_cut = self._cut
-        connection = self._target.pool.take(face.method in _IDEMPOTENT)
-        if connection is None:
-            self._target.pool.wait(self)
-        elif face.body is None:
-            self._connection = connection
-            connection.ask(self, self._head, face.method, True)
-        else:
-            self.connected(connection)
 
     # -- Waiter: a connection
 
@@ -261,7 +255,7 @@ class Forwarding:
 
     # -- ends
 
-    def _cut(self, why: str) -> None:
+    def cut(self, why: str) -> None:
         """The client is gone."""
         self._leave()
         self._settle(failed=None)

@@ -62,6 +62,7 @@ class HeadWriter:
         return b"".join(
             (
                 opening(head, target, exchange.rest, exchange.query),
+                face.more,
                 identity.headers if identity is not None else b"",
                 exchange.request_id_line,
                 self.forwarded(exchange, head),

@@ -26,8 +26,8 @@ from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClie
 from zope.interface import implementer
 
 from gateway.exchange import RESPONSE_RULES
-from gateway.http.heads import ResponseHeads
 from gateway.http.pool import Pool, PoolLimits
+from gateway.http.response_heads import ResponseHeads
 from gateway.http.sweep import Sweep
 from gateway.upstream.circuits import Circuits
 

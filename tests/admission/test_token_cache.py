@@ -44,6 +44,18 @@ def test_a_hit_costs_no_signature() -> None:
     assert verifier.verified == 1
 
 
+def test_what_is_known() -> None:
+    """A token is known once it was found good, whatever route asks, until it is forgotten."""
+    tokens, _ = cache()
+    assert made() not in tokens
+    tokens.identify(made()[:-4] + b"AAAA", RULES, 1000)
+    assert made()[:-4] + b"AAAA" not in tokens
+    tokens.identify(made(), RULES, 1000)
+    assert made() in tokens
+    tokens.identify(made(), RULES, 2000)
+    assert made() not in tokens
+
+
 def test_row_11_expiry_is_checked_at_each_hit() -> None:
     """Row 11 (CVE-2026-40942): a cached token is refused in the second its exp names, and forgotten."""
     tokens, _ = cache()

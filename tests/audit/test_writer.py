@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -27,7 +28,7 @@ LONG = 20.0
 
 def row(user: str | None = "alice", reason: str = "", path: bytes = b"/a", ip: str = "192.0.2.1", began: float = 1_700_000_000.25) -> Row:
     """A row."""
-    return (began, 0.25, user, b"GET", path, 200, ip, b"agent", b"id", "/a", "http://b", reason, 3, 4)
+    return (began, 0.25, user, b"GET", path, 200, ip, b"agent", b"id", "/a", "http://b", reason, 3, 4, "100/60s")
 
 
 class Notes(list[tuple[str, str]]):
@@ -71,7 +72,7 @@ def test_a_row(tmp_path: Path, notes: Notes) -> None:
     assert found == {
         "id": 1, "timestamp": "2023-11-14T22:13:20.250Z", "user_id": "anonymous", "method": "GET", "path": "/a", "status": 200,
         "duration_ms": 250, "ip": "192.0.2.1", "user_agent": "agent", "request_id": "id", "route": "/a", "upstream": "http://b",
-        "reason": "", "bytes_in": 3, "bytes_out": 4,
+        "reason": "", "bytes_in": 3, "bytes_out": 4, "detail": "100/60s",
     }  # fmt: skip
     assert (tmp_path / "a").stat().st_mode & 0o777 == 0o600
     assert notes == []
@@ -146,28 +147,33 @@ def test_a_locked_database(tmp_path: Path, notes: Notes) -> None:
     assert [level for level, _ in notes] == ["error", "info"]
 
 
-def test_a_full_disk(tmp_path: Path, notes: Notes) -> None:
+@pytest.fixture
+def small_disk() -> Iterator[Path]:
+    """A file system of 400 KiB; not below tmp_path, which other runs of pytest tidy up."""
+    with tempfile.TemporaryDirectory() as folder:
+        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", folder], capture_output=True, check=False)
+        if mounted.returncode:
+            pytest.skip("no right to mount a small file system: " + mounted.stderr.decode().strip())
+        try:
+            yield Path(folder)
+        finally:
+            subprocess.run(["umount", folder], check=True)
+
+
+def test_a_full_disk(small_disk: Path, notes: Notes) -> None:
     """On a full file system rows wait, none is half written; when there is room they are written."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(folder)], capture_output=True, check=False)
-    if mounted.returncode:
-        pytest.skip("no right to mount a small file system: " + mounted.stderr.decode().strip())
-    try:
-        with writing(folder / "a", notes, queue=100_000) as writer:
-            for number in range(5000):
-                writer.append(row(path=b"%d" % number))
-            assert not writer.flushed(LONG)
-            assert writer.queue_length() > 0
-            assert notes[0][0] == "error"
-            subprocess.run(["mount", "-o", "remount,size=20m", str(folder)], check=True)
-            deadline = time.monotonic() + LONG
-            while not writer.flushed(1.0):
-                assert time.monotonic() < deadline
-        assert read(folder / "a") == [str(number) for number in range(5000)]
-        assert [level for level, _ in notes] == ["error", "info"]
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
+    with writing(small_disk / "a", notes, queue=100_000) as writer:
+        for number in range(5000):
+            writer.append(row(path=b"%d" % number))
+        assert not writer.flushed(LONG)
+        assert writer.queue_length() > 0
+        assert notes[0][0] == "error"
+        subprocess.run(["mount", "-o", "remount,size=20m", str(small_disk)], check=True)
+        deadline = time.monotonic() + LONG
+        while not writer.flushed(1.0):
+            assert time.monotonic() < deadline
+    assert read(small_disk / "a") == [str(number) for number in range(5000)]
+    assert [level for level, _ in notes] == ["error", "info"]
 
 
 CHILD = """
@@ -177,7 +183,7 @@ writer = AuditWriter(sys.argv[1], flush_interval=0.01, queue=10**7)
 writer.start()
 number = 0
 while True:
-    writer.append((1.0, 0.0, "u", b"GET", b"%d" % number, 200, "", None, b"", "", "", "", 0, 0))
+    writer.append((1.0, 0.0, "u", b"GET", b"%d" % number, 200, "", None, b"", "", "", "", 0, 0, ""))
     number += 1
     if number % 1000 == 0:
         print(writer.rows_written, flush=True)
@@ -250,6 +256,20 @@ def test_the_originals_table(tmp_path: Path, notes: Notes) -> None:
         writer.append(row())
     assert read(tmp_path / "a") == ["/old", "/a"]
     assert read(tmp_path / "a", "reason") == ["", ""]
+
+
+def test_a_database_without_detail(tmp_path: Path, notes: Notes) -> None:
+    """A database from before the column detail gets it; its rows have an empty one."""
+    with writing(tmp_path / "a", notes) as writer:
+        writer.append(row())
+    connection = sqlite3.connect(tmp_path / "a")
+    connection.execute("DROP VIEW audit_by_user")
+    connection.execute("ALTER TABLE audit_logs DROP COLUMN detail")
+    connection.execute("PRAGMA user_version = 2")
+    connection.close()
+    with writing(tmp_path / "a", notes) as writer:
+        writer.append(row())
+    assert read(tmp_path / "a", "detail") == ["", "100/60s"]
 
 
 def test_a_newer_version(tmp_path: Path) -> None:

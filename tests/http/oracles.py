@@ -13,7 +13,8 @@ import h11
 import httptools
 
 from gateway.http.faults import HeadFault
-from gateway.http.heads import FieldRules, RequestHeads
+from gateway.http.fields import FieldRules
+from gateway.http.heads import RequestHeads
 
 Fields = list[tuple[bytes, bytes]]
 Reading = tuple[bytes, bytes, bytes, Fields]

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from gateway.http.faults import HeadFault
-from gateway.http.heads import FieldRules, RequestHead, RequestHeads, ResponseHeads, trailer_block
+from gateway.http.fields import FieldRules, trailer_block
+from gateway.http.heads import RequestHead, RequestHeads
 from gateway.http.memo import OVERHEAD, Memo
+from gateway.http.response_heads import ResponseHeads
 
 RULES = FieldRules(
     drop=frozenset((b"x-user-id",)),

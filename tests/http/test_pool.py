@@ -12,8 +12,9 @@ from twisted.internet.error import TimeoutError as TimedOut
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
-from gateway.http.heads import FieldRules, ResponseHeads
+from gateway.http.fields import FieldRules
 from gateway.http.pool import Pool, PoolLimits
+from gateway.http.response_heads import ResponseHeads
 from gateway.http.sweep import Sweep
 
 

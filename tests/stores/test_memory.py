@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 
-from gateway.admission.windows import FixedWindow, SlidingWindow
+from gateway.admission.windows import Combined, FixedWindow, SlidingWindow
 from gateway.interfaces import IBuckets
 from gateway.stores.memory import REST, MemoryBuckets
 from tests.contracts.buckets import NOW, SECOND, BucketsContract
@@ -90,3 +90,22 @@ def test_random_use_never_exceeds_the_bound() -> None:
             store.sweep(now, 7)
         assert store.size() <= 50
         assert store.size() == sum(len(table) for shards in store._rules.values() for table in shards)
+
+
+def test_a_look_counts_nothing() -> None:
+    """A look says what a request would meet, and takes neither a count nor room."""
+    store, rule = MemoryBuckets(3), SlidingWindow(2, SECOND)
+    assert store.peek(rule, "a", NOW).remaining == 1
+    assert store.size() == 0
+    assert store.take(rule, "a", NOW).remaining == 1
+    assert [store.peek(rule, "a", NOW, cost).allowed for cost in (1, 1, 2)] == [True, True, False]
+    assert store.take(rule, "a", NOW).remaining == 0
+
+
+def test_several_windows_are_forgotten_together() -> None:
+    """A key of several windows is kept until the longest of them is empty."""
+    store, rule = MemoryBuckets(3), Combined([SlidingWindow(2, SECOND), SlidingWindow(3, 60 * SECOND)])
+    store.take(rule, "a", NOW)
+    for later, size in ((2, 1), (50, 1), (70, 0)):
+        store.sweep(NOW + later * SECOND)
+        assert store.size() == size

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.system.tools import Call, Daemon, Upstream, dechunk, request, token
+from tests.system.tools import Daemon, Upstream, dechunk, request, token
 
 POST = b"POST /api/v1/users/ HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer %s\r\n" % token().encode()
 CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -112,34 +112,6 @@ def test_ambiguous_chunks(shared: Daemon, upstream: Upstream, name: str) -> None
     assert upstream.calls == []
 
 
-def test_first_of_two_pipelined_stays_whole(shared: Daemon, upstream: Upstream) -> None:
-    """A fault in the second of two pipelined requests leaves the first one's answer whole."""
-    with shared.connect() as client:
-        client.send(request("/api/v1/users/1") + b"GET / HTTP/1.1\nHost: a\n\n")
-        first, second = client.answer(), client.answer()
-    assert (first.status, first.body, first.whole) == (200, b"ok", True)
-    assert second.status == 400
-
-
-def test_fifty_pipelined_in_order(shared: Daemon, upstream: Upstream) -> None:
-    """
-    Row 9 (CVE-2023-46137, CVE-2024-41671): fifty pipelined requests with different delays
-    are answered in their order.
-    """
-    import time
-
-    def slow(call: Call) -> bytes:
-        number = int(call.target[1:])
-        if number % 7 == 0:
-            time.sleep(0.02)  # the upstream's own slowness is what is tried here
-        return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(str(number)), str(number).encode())
-
-    upstream.answer = slow
-    with shared.connect() as client:
-        client.send(b"".join(request(f"/api/v1/users/{n}") for n in range(50)))
-        assert [client.answer().body for _ in range(50)] == [str(n).encode() for n in range(50)]
-
-
 def test_one_byte_at_a_time(shared: Daemon, upstream: Upstream) -> None:
     """However a request is cut into packets, it is the same request."""
     raw = request("/api/v1/users/1", "Transfer-Encoding: chunked", method="POST")
@@ -200,5 +172,3 @@ def test_ambiguous_answers(shared: Daemon, upstream: Upstream, name: str) -> Non
     upstream.answer = lambda call: call.sock.sendall(RESPONSES[name]) or (call.sock.recv(1) and None)
     answer = shared.get()
     assert (answer.status, answer.error) == (502, "Bad gateway")
-
-

@@ -285,7 +285,7 @@ def test_another_audit_database(tmp_path: Path, upstream: Upstream) -> None:
         with load(daemon) as clients:
             for name in ("one.sqlite3", "two.sqlite3", "audit.sqlite3"):
                 clients.wait(100)
-                other = good.replace("audit.sqlite3", name).replace("= 20ms", "= 10ms\nqueue = 200000\nbatch = 7")
+                other = good.replace("audit.sqlite3", name).replace("= 20ms", "= 10ms\nqueue = 200000\nbatch = 100")
                 assert "reloaded" in daemon.reload(other)
             clients.wait(100)
         assert clients.broken == []

@@ -10,23 +10,17 @@ from pathlib import Path
 
 import pytest
 
+from tests.system.scripts import Held
 from tests.system.tools import WAIT, Call, Upstream, gateway, request, token
 
 
 def test_bounded_connections_and_queue(tmp_path: Path, upstream: Upstream) -> None:
     """One connection, one place in the queue: the second request waits, the third is 503 at once."""
-    asked, go = threading.Event(), threading.Event()
-
-    def slow(call: Call) -> bytes:
-        asked.set()
-        go.wait(WAIT)
-        return b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-
-    upstream.answer = slow
+    held = upstream.answer = Held()
     rest = "[upstream]\nconnections = 1\nqueue = 1\nqueue_timeout = 10s"
     with gateway(tmp_path, upstream, rest=rest) as daemon, daemon.connect() as first, daemon.connect() as second:
         first.send(request("/api/v1/users/1"))
-        assert asked.wait(WAIT)
+        assert held.asked.wait(WAIT)
         second.send(request("/api/v1/users/2"))
         for _ in range(200):  # until the second stands in the queue
             third = daemon.get("/api/v1/users/3") if len(upstream.calls) == 1 else None
@@ -35,28 +29,21 @@ def test_bounded_connections_and_queue(tmp_path: Path, upstream: Upstream) -> No
         assert third is not None
         assert (third.status, third.error) == (503, "Service unavailable")
         assert third.values("Retry-After") == ["1"]
-        go.set()
+        held.go.set()
         assert first.answer().status == second.answer().status == 200
         assert "upstream_queue" in [row["reason"] for row in daemon.rows(3)]
 
 
 def test_queue_timeout(tmp_path: Path, upstream: Upstream) -> None:
     """Who has waited queue_timeout for a connection is told 503; it counts neither way for the circuit."""
-    asked, go = threading.Event(), threading.Event()
-
-    def slow(call: Call) -> bytes:
-        asked.set()
-        go.wait(WAIT)
-        return b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-
-    upstream.answer = slow
+    held = upstream.answer = Held()
     rest = "[upstream]\nconnections = 1\nqueue_timeout = 200ms\n[breaker]\nfailures = 1"
     with gateway(tmp_path, upstream, rest=rest) as daemon, daemon.connect() as first:
         first.send(request("/api/v1/users/1"))
-        assert asked.wait(WAIT)
+        assert held.asked.wait(WAIT)
         assert [daemon.get().status for _ in range(3)] == [503] * 3
         assert {row["reason"] for row in daemon.rows(3)} == {"upstream_queue"}
-        go.set()
+        held.go.set()
         assert first.answer().status == 200
 
 

@@ -32,7 +32,6 @@ edge = test-edge
 secret = ${{JWT_SECRET}}
 {jwt}
 [ratelimit]
-limit = 100000
 {ratelimit}
 [audit]
 database = {folder}/audit.sqlite3
@@ -161,7 +160,8 @@ class Upstream:
                     return None
             body = bytes(buffer[len(head) + 4 :])
         elif b"\r\ntransfer-encoding:" in lower:
-            while not re.search(rb"(^|\r\n)0\r\n(.+\r\n)*\r\n$", bytes(buffer[len(head) + 4 :])):
+            start = len(head) + 4  # a large body is looked at from its end only
+            while not re.search(rb"(^|\r\n)0\r\n(.+\r\n)*\r\n$", bytes(buffer[max(start, len(buffer) - 4096) :])):
                 if not more():
                     return None
             body = bytes(buffer[len(head) + 4 :])
@@ -411,6 +411,8 @@ def gateway(
 ) -> Iterator[Daemon]:  # fmt: skip
     """A daemon before an upstream, stopped at the end; it must stop with status 0."""
     port = free_port()
+    if "limit = " not in ratelimit and "limits = " not in ratelimit:
+        ratelimit = "limit = 100000\n" + ratelimit
     text = INI.format(
         port=port, folder=folder, upstream=upstream.port, gateway=gateway, jwt=jwt,
         ratelimit=ratelimit, rest=rest, users=users, routes=routes, listen=listen,
