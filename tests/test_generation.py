@@ -221,6 +221,34 @@ def test_two_routes_with_one_limit_count_alone() -> None:
     assert gateway.status("/three") == 200
 
 
+def test_counters_of_plans_and_of_refused_tokens_survive() -> None:
+    """A plan's counters and those of refused tokens go on while they say the same; what has gone takes no room."""
+    plans = "plan_claim = plan\nrefused = 2/60s\n"
+    gold = "[plan gold]\nlimits = 2/60s, 5/1h\n"
+    gateway = Gateway(limit=f"1\n{plans}", routes=gold + ONE)
+
+    def ask(**claims: str) -> int:
+        channel, transport = gateway.connect()
+        channel.dataReceived(request("/elsewhere", tok=token(exp=2_000_000_000, **claims)))
+        transport.abortConnection()
+        return status(transport)
+
+    def stranger() -> int:
+        channel, transport = gateway.connect()
+        channel.dataReceived(request("/elsewhere", tok=token(exp=2_000_000_000)[:-8] + "AAAAAAAA"))
+        transport.abortConnection()
+        return status(transport)
+
+    assert [ask(plan="gold"), ask(plan="gold"), ask(plan="gold"), ask()] == [404, 404, 429, 404]
+    assert [stranger(), stranger(), stranger()] == [401, 401, 429]
+    gateway.reload(limit=f"2\n{plans}", routes=gold + ONE.replace("/one", "/two"))
+    assert (ask(plan="gold"), stranger(), ask()) == (429, 429, 404)
+    size = gateway.buckets.size()
+    gateway.reload(limit=f"2\n{plans.replace('2/', '3/')}", routes=gold.replace("limits = 2", "limits = 3") + ONE)
+    assert gateway.buckets.size() == size - 1
+    assert (ask(plan="gold"), stranger()) == (404, 401)
+
+
 def test_another_key_refuses_old_tokens_at_once(gateway: Gateway) -> None:
     """When the secret changes, a token of the old one is refused though it was verified a moment ago."""
     assert gateway.status("/elsewhere") == 404
