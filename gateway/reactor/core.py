@@ -16,6 +16,8 @@ from twisted.internet import error, process
 from twisted.internet._signals import SignalHandling, _MultiSignalHandling
 from twisted.internet.asyncioreactor import AsyncioSelectorReactor
 from twisted.internet.base import ReactorBase
+from twisted.python import log
+from twisted.python.failure import Failure
 
 from gateway.reactor.parts import (
     TCPConnector,
@@ -45,7 +47,28 @@ class GatewayReactor(AsyncioSelectorReactor):
                 asyncio.set_event_loop(loop)
         if not isinstance(loop, uvloop.Loop):
             raise TypeError(f"the gateway reactor needs a uvloop loop, not {loop!r}")
+        self._streams: set[Any] = set()
         super().__init__(loop)
+        loop.set_exception_handler(_failed)
+
+    # -- IReactorFDSet: uvloop's streams are part of it
+
+    def getReaders(self) -> list[Any]:
+        """Everything that is read."""
+        return [*super().getReaders(), *(each for each in self._streams if each._reading)]
+
+    def getWriters(self) -> list[Any]:
+        """Everything that has something to write."""
+        return [*super().getWriters(), *(each for each in self._streams if each._busy())]
+
+    def removeAll(self) -> list[Any]:
+        """Watch nothing any more; what was watched."""
+        streams = [*self._streams]
+        self._streams.clear()
+        for each in streams:
+            each.stopReading()
+            each.stopWriting()
+        return [*super().removeAll(), *streams]
 
     # -- IReactorTCP
 
@@ -124,6 +147,15 @@ class _Children:
 
     def _ended(self, _number: int, _frame: object) -> None:
         self._soon(process.reapAllProcesses)
+
+
+def _failed(_loop: object, what: dict[str, Any]) -> None:
+    """Something raised in uvloop's callbacks: a protocol, nearly always."""
+    error = what.get("exception")
+    if error is None:
+        log.msg(what.get("message", "uvloop is not content"))
+    else:
+        log.err(Failure(error), what.get("message"))
 
 
 def _listening(port: Any) -> Any:

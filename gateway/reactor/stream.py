@@ -11,6 +11,7 @@ after a flush (resume a producer, half-close, close) is done when uvloop's buffe
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import struct
 from collections.abc import Iterable
@@ -92,17 +93,27 @@ class Stream:
     # -- adoption
 
     def _adopt(self) -> None:
-        self._adopted = True
-        loop = self.reactor._asyncioEventloop
-        loop.create_task(loop.connect_accepted_socket(self._itself, self.socket))
+        """
+        Give the socket to uvloop, which tells of it in L{connection_made}, next turn.
 
-    def _itself(self) -> Stream:
-        return self
+        The coroutine does its work in one step, then waits for that; no task is needed.
+        """
+        self._adopted = True
+        self.reactor._streams.add(self)
+        loop = self.reactor._asyncioEventloop
+        adoption = loop.connect_accepted_socket(lambda: self, self.socket)
+        adoption.send(None)
+        self._adoption = adoption
+
+    def _finish_adoption(self) -> None:
+        with contextlib.suppress(StopIteration):
+            self.__dict__.pop("_adoption").send(None)
 
     # -- uvloop's side
 
     def connection_made(self, uv: Any) -> None:
         """The socket is uvloop's from now on."""
+        self.reactor._asyncioEventloop.call_soon(self._finish_adoption)
         if self.disconnected:
             uv.abort()
             return
@@ -110,7 +121,7 @@ class Stream:
         uv.set_protocol(self)
         pending = self._take_pending()
         if pending:
-            uv.writelines(pending)
+            self._pass(pending)
         if not self._reading:
             self._hold()
         self._choose()
@@ -272,23 +283,31 @@ class Stream:
             raise TypeError("Data must be bytes")
         if self._uv is None:
             if not self._aborting:
-                super().write(data)
+                FileDescriptor.write(self, data)
         elif self._open():
-            self._uv.write(data)
+            self._pass([data])
             self.startWriting()
 
     def writeSequence(self, iovec: Iterable[bytes]) -> None:
         """L{write} for several pieces."""
         if self._uv is None:
             if not self._aborting:
-                super().writeSequence(iovec)
+                FileDescriptor.writeSequence(self, iovec)
             return
         pieces = list(iovec)
         if self._fast:
             self._uv.writelines(pieces)
         elif self._open():
-            self._uv.writelines(pieces)
+            self._pass(pieces)
             self.startWriting()
+
+    def _pass(self, pieces: list[bytes]) -> None:
+        """Hand data to uvloop."""
+        self._uv.writelines(pieces)
+
+    def _flush_apart(self) -> bool:
+        """Write what goes another way than uvloop's; whether there is any."""
+        return False
 
     def _open(self) -> bool:
         return bool(self.connected and not self._writeDisconnected and not self._aborting)
@@ -315,6 +334,10 @@ class Stream:
         if not self._adopted:
             super().stopWriting()
 
+    def _busy(self) -> bool:
+        """Whether something is left to write."""
+        return self._writing or (self._uv is not None and self._uv.get_write_buffer_size() > 0)
+
     def _soon(self) -> None:
         self._scheduled = False
         self._emptied()
@@ -325,6 +348,8 @@ class Stream:
             return
         self._writing = False
         try:
+            if self._flush_apart():
+                return
             if self.producer is not None and (not self.streamingProducer or self.producerPaused):
                 self.producerPaused = False
                 self.producer.resumeProducing()
@@ -383,6 +408,7 @@ class Stream:
     def connectionLost(self, reason: Failure) -> None:
         """The end: the protocol is told, once."""
         self._fast = False
+        self.reactor._streams.discard(self)
         super().connectionLost(reason)
 
     def _closeSocket(self, orderly: bool) -> None:

@@ -17,6 +17,7 @@ MODULES = (
 )  # fmt: skip
 
 ReactorBuilder._reactors = ["tests.reactor.builder.GatewayReactor"]
+ReactorBuilder.getTimeout = lambda _: 4.0
 
 for module in MODULES:
     globals().update(
