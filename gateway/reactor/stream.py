@@ -22,6 +22,7 @@ from twisted.internet._newtls import startTLS
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.tcp import Connection
 from twisted.logger import Logger
+from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 
 DONE = Failure(main.CONNECTION_DONE)
@@ -40,6 +41,7 @@ class Stream:
     @ivar _uv: uvloop's transport, while there is one.
     @ivar _adopted: uvloop has, or is about to have, the socket.
     @ivar _fast: nothing but writing is to be done by L{write}.
+    @ivar _guarded: the protocol is a TLS layer.
     @ivar _full: uvloop holds more bytes than its limit.
     @ivar _reading: whether bytes are wanted.
     @ivar _writing: whether L{_emptied} is wanted.
@@ -48,6 +50,7 @@ class Stream:
     """
 
     immediate = True
+    _guarded = False
     _uv: Any = None
     _adopted = False
     _fast = False
@@ -82,6 +85,7 @@ class Stream:
         self._protocol = protocol
         if protocol is not None:
             self.data_received = protocol.dataReceived
+            self._guarded = isinstance(protocol, TLSMemoryBIOProtocol)
             if self._uv is not None and self._held is None:
                 self._uv.set_protocol(self)
 
@@ -268,6 +272,7 @@ class Stream:
             self._uv is not None
             and self.connected
             and not self.TLS
+            and not self._guarded
             and not self.disconnecting
             and not self._writeDisconnecting
             and not self._aborting
@@ -286,7 +291,7 @@ class Stream:
                 FileDescriptor.write(self, data)
         elif self._open():
             self._pass([data])
-            self.startWriting()
+            self._after_write()
 
     def writeSequence(self, iovec: Iterable[bytes]) -> None:
         """L{write} for several pieces."""
@@ -299,6 +304,12 @@ class Stream:
             self._uv.writelines(pieces)
         elif self._open():
             self._pass(pieces)
+            self._after_write()
+
+    def _after_write(self) -> None:
+        """Whoever waits for everything to be written waits for this, too."""
+        pull = self.producer is not None and not self.streamingProducer
+        if pull or self.disconnecting or self._writeDisconnecting or self._tempDataBuffer:
             self.startWriting()
 
     def _pass(self, pieces: list[bytes]) -> None:
@@ -310,7 +321,10 @@ class Stream:
         return False
 
     def _open(self) -> bool:
-        return bool(self.connected and not self._writeDisconnected and not self._aborting)
+        if not self.connected or self._writeDisconnected or self._aborting:
+            return False
+        # A TLS layer's farewell would make a cut look like an end.
+        return not (self._guarded and self._protocol._aborted)
 
     def startWriting(self) -> None:
         """L{_emptied} is to be called, soon, when nothing is left to write."""
@@ -370,6 +384,8 @@ class Stream:
             self._fast = False
         FileDescriptor.registerProducer(self, producer, streaming)
         self._choose()
+        if not streaming and self.producer is not None:
+            self.startWriting()
         if self._full and streaming and self.producer is not None:
             # Twisted's would pause it at its next write.
             self.reactor._asyncioEventloop.call_soon(self._pause_late, producer)
