@@ -58,7 +58,7 @@ class _Descriptors(Native):
         """Send a descriptor with the data that follows."""
         if self._adopted:
             self._fast = False
-        unix._SendmsgMixin.sendFileDescriptor(self, fileno)
+        super().sendFileDescriptor(fileno)  # type: ignore[misc]
 
     def _choose(self) -> None:
         super()._choose()

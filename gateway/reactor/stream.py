@@ -15,15 +15,19 @@ import contextlib
 import socket
 import struct
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from twisted.internet import error, main
+from twisted.internet import main
 from twisted.internet._newtls import startTLS
 from twisted.internet.abstract import FileDescriptor
-from twisted.internet.tcp import Connection
 from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
+
+if TYPE_CHECKING:
+    from twisted.internet.tcp import Connection as Mixed
+else:
+    Mixed = object
 
 DONE = Failure(main.CONNECTION_DONE)
 LOST = Failure(main.CONNECTION_LOST)
@@ -34,7 +38,7 @@ HIGH = 65536
 _log = Logger()
 
 
-class Stream:
+class Stream(Mixed):
     """
     The plain stream: mixed in before one of Twisted's connection classes.
 
@@ -63,12 +67,7 @@ class Stream:
     _held: list[bytes] | None = None
 
     reactor: Any
-    socket: socket.socket
-    connected: int
-    disconnected: int
-    disconnecting: int
     producer: Any
-    TLS: bool
 
     # -- the protocol, whose method uvloop calls without a detour
 
@@ -152,7 +151,7 @@ class Stream:
         return True
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """uvloop is done with the socket: an error, an exception of the protocol, or our own wish."""
+        """The socket is no longer uvloop's: an error, the protocol raised, or it was our wish."""
         if not self.disconnected and not self._aborting:
             if exc is None:
                 self.connectionLost(DONE)
@@ -183,14 +182,14 @@ class Stream:
             _log.failure("a protocol failed")
 
     def pause_writing(self) -> None:
-        """uvloop holds too much."""
+        """Too much is left to write."""
         self._full = True
         if self.producer is not None and self.streamingProducer:
             self.producerPaused = True
             self.producer.pauseProducing()
 
     def resume_writing(self) -> None:
-        """uvloop has written what it held."""
+        """What was left is written."""
         self._full = False
         if self._writing or self.producerPaused:
             self._writing = True
@@ -227,8 +226,8 @@ class Stream:
 
     def _hold(self) -> None:
         """
-        uvloop is about to begin reading though nobody wants it yet: keep what comes until
-        it can be told to stop.
+        Keep what comes until uvloop can be told to stop: it is about to begin reading though
+        nobody wants it yet.
         """
         self._held = []
         self.data_received = self._held.append
@@ -255,7 +254,7 @@ class Stream:
         except Exception:
             _log.failure("a protocol failed")
             self.connectionLost(Failure())
-        if self.disconnected:
+        if not self.connected:
             return
         if held:
             self._held = held
