@@ -20,6 +20,7 @@ from typing import Any
 from twisted.internet.test.reactormixins import ReactorBuilder
 
 from tests.reactor.builder import GatewayReactor
+from tests.reactor.cases import CASES
 from tests.reactor.table import NOT_OURS
 
 MODULES = (
@@ -70,8 +71,9 @@ def _adjust(module: str, name: str, case: Any) -> None:
 _OTHERS = _others_can_run_python()
 
 for _module in MODULES:
-    for _name, _case in list(vars(import_module(f"twisted.internet.test.{_module}")).items()):
+    for _name, _case in (*vars(import_module(f"twisted.internet.test.{_module}")).items(),):
         if getattr(_case, "reactorFactory", None) is GatewayReactor:
             _adjust(_module, _name, _case)
             globals()[f"{_module}_{_name}"] = _case
-del _case
+del _name, _case
+globals().update(CASES.makeTestCaseClasses())
