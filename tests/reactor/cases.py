@@ -81,9 +81,9 @@ class StreamCases(ReactorBuilder):
 
         self.later(reactor, look)
         self.runReactor(reactor)
-        self.assertEqual(seen, [[]])
-        self.assertEqual(b"".join(told.got), b"first second")
-        self.assertEqual(len(told.ended), 1)
+        assert seen == [[]]
+        assert b"".join(told.got) == b"first second"
+        assert len(told.ended) == 1
 
     def test_last_words(self) -> None:
         """What the peer said before it reset the connection is heard, though writing fails first."""
@@ -107,8 +107,8 @@ class StreamCases(ReactorBuilder):
         told.on_end = reactor.stop
         self.connect(reactor, sock, told)
         self.runReactor(reactor)
-        self.assertEqual(told.got, [b"413"])
-        self.assertIsInstance(told.ended[0].value, ConnectionLost)
+        assert told.got == [b"413"]
+        assert isinstance(told.ended[0].value, ConnectionLost)
 
     def test_write_kept_by_the_protocol(self) -> None:
         """A write method that a protocol has kept does nothing once the connection is lost."""
@@ -128,7 +128,7 @@ class StreamCases(ReactorBuilder):
         kept[1]([b"late"])
         peer, _ = sock.accept()
         with peer:
-            self.assertEqual(peer.recv(100), b"")
+            assert peer.recv(100) == b""
 
     def test_port_at_rest(self) -> None:
         """A port that is paused lets clients wait; one that is told to accepts those that do."""
@@ -156,8 +156,8 @@ class StreamCases(ReactorBuilder):
 
         self.later(reactor, look)
         self.runReactor(reactor)
-        self.assertEqual(seen, [0, 1])
-        self.assertEqual(client.recv(100), b"served")
+        assert seen == [0, 1]
+        assert client.recv(100) == b"served"
 
     def test_protocol_exchanged(self) -> None:
         """Who is set as the transport's protocol gets the bytes from then on."""
@@ -175,8 +175,8 @@ class StreamCases(ReactorBuilder):
         first = Told(exchange)
         self.connect(reactor, sock, first)
         self.runReactor(reactor)
-        self.assertEqual((first.got, second.got), ([], [b"for the second"]))
-        self.assertEqual((len(first.ended), len(second.ended)), (0, 1))
+        assert (first.got, second.got) == ([], [b"for the second"])
+        assert (len(first.ended), len(second.ended)) == (0, 1)
 
     def test_own_oserror(self) -> None:
         """An OSError of a protocol's own is logged and ends its connection with it."""
@@ -191,8 +191,8 @@ class StreamCases(ReactorBuilder):
         told.on_end = reactor.stop
         self.connect(reactor, sock, told)
         self.runReactor(reactor)
-        self.assertIsInstance(told.ended[0].value, FileNotFoundError)
-        self.assertEqual(len(self.flushLoggedErrors(FileNotFoundError)), 1)
+        assert isinstance(told.ended[0].value, FileNotFoundError)
+        assert len(self.flushLoggedErrors(FileNotFoundError)) == 1
 
 
 CASES = StreamCases
