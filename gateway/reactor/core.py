@@ -63,8 +63,8 @@ class GatewayReactor(AsyncioSelectorReactor):
 
     def removeAll(self) -> list[Any]:
         """Watch nothing any more; what was watched."""
-        streams = [*self._streams]
-        self._streams.clear()
+        streams = [each for each in self._streams if each._reading or each._busy()]
+        self._streams.difference_update(streams)
         for each in streams:
             each.stopReading()
             each.stopWriting()

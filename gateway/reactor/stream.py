@@ -45,7 +45,7 @@ class Stream(Mixed):
     @ivar _uv: uvloop's transport, while there is one.
     @ivar _adopted: uvloop has, or is about to have, the socket.
     @ivar _fast: nothing but writing is to be done by L{write}.
-    @ivar _guarded: the protocol is a TLS layer.
+    @ivar _tls: the protocol, if it is a TLS layer.
     @ivar _full: uvloop holds more bytes than its limit.
     @ivar _reading: whether bytes are wanted.
     @ivar _writing: whether L{_emptied} is wanted.
@@ -54,7 +54,7 @@ class Stream(Mixed):
     """
 
     immediate = True
-    _guarded = False
+    _tls: TLSMemoryBIOProtocol | None = None
     _uv: Any = None
     _adopted = False
     _fast = False
@@ -84,13 +84,16 @@ class Stream(Mixed):
         self._protocol = protocol
         if protocol is not None:
             self.data_received = protocol.dataReceived
-            self._guarded = isinstance(protocol, TLSMemoryBIOProtocol)
+            # An endpoint wraps whatever it connects.
+            layer = getattr(protocol, "_wrappedProtocol", protocol)
+            self._tls = layer if isinstance(layer, TLSMemoryBIOProtocol) else None
             if self._uv is not None and self._held is None:
                 self._uv.set_protocol(self)
 
     @protocol.deleter
     def protocol(self) -> None:
         del self._protocol
+        self._tls = None
         self.__dict__.pop("data_received", None)
 
     # -- adoption
@@ -271,7 +274,7 @@ class Stream(Mixed):
             self._uv is not None
             and self.connected
             and not self.TLS
-            and not self._guarded
+            and self._tls is None
             and not self.disconnecting
             and not self._writeDisconnecting
             and not self._aborting
@@ -323,7 +326,7 @@ class Stream(Mixed):
         if not self.connected or self._writeDisconnected or self._aborting:
             return False
         # A TLS layer's farewell would make a cut look like an end.
-        return not (self._guarded and self._protocol._aborted)
+        return self._tls is None or not self._tls._aborted
 
     def startWriting(self) -> None:
         """L{_emptied} is to be called, soon, when nothing is left to write."""
