@@ -54,6 +54,7 @@ class Stream(Mixed):
     """
 
     immediate = True
+    _adoption: Any = None
     _tls: TLSMemoryBIOProtocol | None = None
     _uv: Any = None
     _adopted = False
@@ -94,7 +95,7 @@ class Stream(Mixed):
     def protocol(self) -> None:
         del self._protocol
         self._tls = None
-        self.__dict__.pop("data_received", None)
+        self.data_received = None
 
     # -- adoption
 
@@ -112,8 +113,9 @@ class Stream(Mixed):
         self._adoption = adoption
 
     def _finish_adoption(self) -> None:
+        adoption, self._adoption = self._adoption, None
         with contextlib.suppress(StopIteration):
-            self.__dict__.pop("_adoption").send(None)
+            adoption.send(None)
 
     # -- uvloop's side
 
