@@ -182,8 +182,9 @@ class GatewayService(Service):
             closed = port.stopListening()
             if isinstance(closed, Deferred):
                 closing.append(closed)
-        await DeferredList(closing)
+        # From here on whoever is answered is told to come back elsewhere.
         drained = self.site.drain()
+        await DeferredList(closing)
         calls = [
             self._reactor.callLater(LAST_CALL, self.site.close_idle),
             self._reactor.callLater(self.settings.gateway.shutdown_grace, self._cut),
