@@ -25,7 +25,8 @@ from typing import Any
 
 from tests.bench.cases import ALL, CASES, Case, chosen
 from tests.bench.chart import chart
-from tests.bench.load import can_hold_rate, descriptors
+from tests.bench.idle import descriptors
+from tests.bench.load import can_hold_rate
 from tests.bench.measure import Bench, bench, latencies, measured
 from tests.bench.peers import missing
 from tests.bench.processes import Failed

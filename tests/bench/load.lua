@@ -1,7 +1,8 @@
 -- wrk's script: the users' tokens in turn, each request formatted beforehand.
---   wrk -s load.lua URL -- TOKENS USERS METHOD BYTES HEADERS
+--   wrk -s load.lua URL -- TOKENS USERS METHOD BYTES HEADERS FIRST
 -- TOKENS: a file with one a line, or - for none. HEADERS: few (Host and Authorization),
--- browser (twelve), fresh (the same, one of them new each time). Prints one line of JSON.
+-- browser (twelve), fresh (the same, one of them new each time). FIRST: how many
+-- users to pass over. Prints one line of JSON.
 -- "sent" counts the requests begun: what is neither answered nor an error was cut off by
 -- wrk's own end.
 local BROWSER = {
@@ -25,7 +26,7 @@ end
 
 function init(args)
   local users, method, bytes = tonumber(args[2]), args[3], tonumber(args[4])
-  fresh, serial, sent, at, requests = args[5] == "fresh", 0, 0, 0, {}
+  fresh, serial, sent, at, requests = args[5] == "fresh", tonumber(args[6]), 0, tonumber(args[6]), {}
   local fields = {}
   if args[5] ~= "few" then
     for name, value in pairs(BROWSER) do fields[name] = value end

@@ -1,26 +1,18 @@
-"""Loads a peer: as fast as it goes (wrk), at a fixed rate (h2load), and with idle connections."""
+"""Loads a peer: as fast as it goes (wrk), at a fixed rate (h2load), with one request."""
 
 from __future__ import annotations
 
-import contextlib
 import http.client
 import json
 import re
-import resource
-import select
 import shutil
-import socket
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
 from tests.bench.processes import Failed
 
 PATH = "/api/v1/users/"
-
-#: Idle connections from one loopback address; far fewer than it has ports.
-_PER_ADDRESS = 5000
 
 
 @dataclass(frozen=True)
@@ -49,12 +41,12 @@ class Count:
 
 def wrk(port: int, load: Load, seconds: float, cpu: int, count: Count, refused: bool = False) -> dict[str, float]:
     """
-    One slice; what wrk counted.
+    One slice; what wrk counted. It goes on with the users where the last one ended.
 
     @raise Failed: when answers were not what the case is about.
     """
     script = [
-        str(load.tokens or "-"), str(load.users), load.method, str(load.body), load.headers,
+        str(load.tokens or "-"), str(load.users), load.method, str(load.body), load.headers, str(count.sent),
     ]  # fmt: skip
     done = subprocess.run(
         ["taskset", "-c", str(cpu), "wrk", "-t1", f"-c{load.connections}", f"-d{max(1, round(seconds))}s", "--timeout", "20s",
@@ -100,51 +92,12 @@ def at_rate(port: int, token: str, rate: float, seconds: float, cpu: int, count:
     return {"p50": took[len(took) // 2], "p99": took[len(took) * 99 // 100], "rate": len(took) / seconds}
 
 
-def ask(port: int, token: str | None, count: Count, source: str = "127.0.0.1") -> tuple[int, http.client.HTTPConnection]:
+def ask(port: int, token: str | None, count: Count) -> tuple[int, http.client.HTTPConnection]:
     """One small request; its status, and the connection, still open."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20, source_address=(source, 0))
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
     connection.request("GET", PATH, headers={"Authorization": f"Bearer {token}"} if token else {})
     answer = connection.getresponse()
     answer.read()
     count.answered += 1
     count.sent += 1
     return answer.status, connection
-
-
-def descriptors(wanted: int) -> bool:
-    """Raise this process's limit to so many descriptors; whether the system lets us."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return resource.getrlimit(resource.RLIMIT_NOFILE)[0] >= wanted
-
-
-class Idle:
-    """Connections that have asked once and stay open."""
-
-    def __init__(self, port: int, token: str, number: int, count: Count) -> None:
-        self._sockets: list[socket.socket] = []
-        head = f"GET {PATH} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
-        for each in range(number):
-            source = f"127.0.0.{2 + each // _PER_ADDRESS}"
-            sock = socket.create_connection(("127.0.0.1", port), 20, (source, 0))
-            self._sockets.append(sock)
-            sock.sendall(head)
-            if not sock.recv(65536).startswith(b"HTTP/1.1 200"):
-                raise Failed("an idle connection's first answer is not 200")
-            count.answered += 1
-            count.sent += 1
-
-    def closed(self) -> int:
-        """How many the peer has closed meanwhile."""
-        poll = select.poll()
-        for sock in self._sockets:
-            poll.register(sock, select.POLLIN)
-        return len(poll.poll(0))
-
-    def __enter__(self) -> Idle:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
-        for sock in self._sockets:
-            sock.close()

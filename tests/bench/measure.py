@@ -17,12 +17,16 @@ from typing import Any
 
 from tests.bench.cases import Case
 from tests.bench.keys import Keys
-from tests.bench.load import PATH, Count, Idle, Load, ask, at_rate, wrk
+from tests.bench.idle import Idle
+from tests.bench.load import PATH, Count, Load, ask, at_rate, wrk
 from tests.bench.peers import Peer, origin
 from tests.bench.processes import Failed, core_seconds
 
 #: Seconds after a slice in which the peer's processor time still counts.
 SETTLE = 0.8
+
+#: Seconds for all users to have been seen once.
+WARM = 60
 
 
 @dataclass
@@ -90,7 +94,10 @@ def _warm(run: Bench, case: Case, peer: Peer, count: Count) -> None:
         for line in load.tokens.read_text().split() if load.tokens else ():
             ask(peer.port, line, count)[1].close()
     else:
-        wrk(peer.port, load, min(run.seconds, 2) + case.users // 40_000, run.load_cpu, count, refused)
+        wrk(peer.port, load, min(run.seconds, 2), run.load_cpu, count, refused)
+        deadline = time.monotonic() + WARM
+        while load.tokens and count.answered < case.users * 1.1 and time.monotonic() < deadline:
+            wrk(peer.port, load, 2, run.load_cpu, count, refused)
     status, connection = ask(peer.port, token, count)
     connection.close()
     if status != (case.refused if refused else 200):
@@ -126,7 +133,7 @@ def measured(run: Bench, case: Case, peers: tuple[str, ...]) -> dict[str, Any]:
                 slices[peer.name].append(found)
                 run.say(f"  {case.name} {turn + 1}/{run.rounds} {peer.name:<8} {found['cpu']:9.1f} us/request, "
                         f"{found['rate']:7.0f} requests/s, peer busy {found['busy']:.0%}, others {found['others']:.0%}")  # fmt: skip
-        if sum(idle.closed() for idle in held):
+        if any([idle.closed() for idle in held]):
             raise Failed("idle connections were closed")
     result: dict[str, Any] = {"slices": slices}
     result |= _audit(case, started, counts)

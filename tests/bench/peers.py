@@ -93,7 +93,7 @@ class Peer:
     def reactor(self) -> str:
         """The gateway's reactor, as its log names it."""
         found = re.search(r"reactor class: ([\w.]+)", (self.run / "gateway/twistd.log").read_text())
-        return found[1].rpartition(".")[2] if found else "unknown"
+        return found[1].rstrip(".").rpartition(".")[2] if found else "unknown"
 
     def remembered(self) -> tuple[int, int]:
         """After the stop: requests in the audit log (as rows, or counted as a stranger's), and lost ones."""
