@@ -32,8 +32,8 @@ from tests.bench.peers import missing
 from tests.bench.processes import Failed
 from tests.bench.report import DOCS, costs, latency, markdown, middle, notes, rates, rewrite
 
-#: What a quick run leaves out: growth's business, and what takes long to prepare.
-SLOW = ("one-user", "100k-users", "idle-1k", "idle-10k")
+#: What a quick run leaves out: what others are like, and what takes long to prepare.
+SLOW = ("es256", "one-user", "100k-users", "get-64k", "idle-1k", "idle-10k", "audit-off")
 
 
 def options(argv: list[str] | None) -> argparse.Namespace:

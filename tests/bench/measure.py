@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench.cases import Case
-from tests.bench.keys import Keys
 from tests.bench.idle import Idle
+from tests.bench.keys import Keys
 from tests.bench.load import PATH, Count, Load, ask, at_rate, wrk
 from tests.bench.peers import Peer, origin
 from tests.bench.processes import Failed, core_seconds
@@ -133,7 +133,7 @@ def measured(run: Bench, case: Case, peers: tuple[str, ...]) -> dict[str, Any]:
                 slices[peer.name].append(found)
                 run.say(f"  {case.name} {turn + 1}/{run.rounds} {peer.name:<8} {found['cpu']:9.1f} us/request, "
                         f"{found['rate']:7.0f} requests/s, peer busy {found['busy']:.0%}, others {found['others']:.0%}")  # fmt: skip
-        if any([idle.closed() for idle in held]):
+        if sum(idle.closed() for idle in held):
             raise Failed("idle connections were closed")
     result: dict[str, Any] = {"slices": slices}
     result |= _audit(case, started, counts)

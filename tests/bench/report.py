@@ -11,6 +11,8 @@ from tests.bench.cases import CASES
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 NAMES = {"nginx": "nginx", "haproxy": "HAProxy", "gateway": "gateway", "origin": "origin alone"}
+#: Nothing; also from-to.
+DASH = "\u2013"
 LABELS = {case.name: case.label for case in CASES}
 
 
@@ -25,15 +27,20 @@ def ratios(case: dict[str, Any], peer: str, to: str, key: str = "cpu") -> list[f
     return [one[key] / other[key] for one, other in zip(slices.get(peer, ()), slices.get(to, ()), strict=False)]
 
 
+def span(found: list[float]) -> str:
+    """The median, with the least and the greatest."""
+    return f"{median(found):.2f} ({min(found):.2f}{DASH}{max(found):.2f})"
+
+
 def _ratio(case: dict[str, Any], peer: str, to: str) -> str:
     found = ratios(case, peer, to)
-    return f"{median(found):.2f} ({min(found):.2f}–{max(found):.2f})" if found else "–"
+    return span(found) if found else DASH
 
 
 def _micros(case: dict[str, Any], peer: str) -> str:
     slices = case["slices"].get(peer)
     if not slices:
-        return "–"
+        return DASH
     value = middle(slices, "cpu")
     return f"{value / 1000:.2f} ms" if value >= 1000 else f"{value:.1f} µs"
 
@@ -49,7 +56,7 @@ def costs(results: dict[str, Any]) -> str:
     rows = []
     for name, case in results["cases"].items():
         if "slices" not in case:
-            rows.append([LABELS[name], *["–"] * 5])
+            rows.append([LABELS[name], *[DASH] * 5])
             continue
         rows.append([
             LABELS[name], *(_micros(case, peer) for peer in ("nginx", "haproxy", "gateway")),
@@ -67,10 +74,10 @@ def rates(results: dict[str, Any]) -> str:
         row = [LABELS[name]]
         for peer in ("nginx", "haproxy", "gateway"):
             slices = case["slices"].get(peer)
-            row.append(f"{middle(slices, 'rate'):,.0f}" if slices else "–")
+            row.append(f"{middle(slices, 'rate'):,.0f}" if slices else DASH)
         ours = case["slices"].get("gateway")
-        row.append(f"{middle(ours, 'rss'):.0f} / {middle(ours, 'pss'):.0f}" if ours else "–")
-        row.append(audit_line(case["audit"]) if "audit" in case else "–")
+        row.append(f"{middle(ours, 'rss'):.0f} / {middle(ours, 'pss'):.0f}" if ours else DASH)
+        row.append(audit_line(case["audit"]) if "audit" in case else DASH)
         rows.append(row)
     return table(["requests/s", "nginx", "HAProxy", "gateway", "its RSS / PSS, MiB", "its audit log"], rows)
 
@@ -100,7 +107,7 @@ def latency(results: dict[str, Any]) -> str:
     base, rows = found["slices"]["origin"], []
     for name, slices in found["slices"].items():
         p50, p99 = (middle(slices, key) / 1000 for key in ("p50", "p99"))
-        more = ["–", "–"] if name == "origin" else [f"{p50 - middle(base, 'p50') / 1000:.3f}", f"{p99 - middle(base, 'p99') / 1000:.3f}"]
+        more = [DASH, DASH] if name == "origin" else [f"{p50 - middle(base, 'p50') / 1000:.3f}", f"{p99 - middle(base, 'p99') / 1000:.3f}"]
         rows.append([NAMES[name], f"{p50:.3f}", f"{p99:.3f}", *more])
     return table([f"at {found['offered']:,.0f} requests/s", "p50, ms", "p99, ms", "p50 over the origin's", "p99 over it"], rows)
 
