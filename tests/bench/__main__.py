@@ -36,28 +36,38 @@ from tests.bench.report import DOCS, costs, latency, markdown, middle, notes, ra
 SLOW = ("es256", "one-user", "100k-users", "get-64k", "idle-1k", "idle-10k", "audit-off")
 
 
+def processors(parser: argparse.ArgumentParser) -> None:
+    """Which ones are used; the first two that this process may have, unless told otherwise."""
+    allowed = sorted(os.sched_getaffinity(0))
+    parser.add_argument("--peer-cpu", type=int, default=allowed[0], help="the peer's own (default %(default)s)")
+    parser.add_argument("--load-cpu", type=int, default=allowed[-1], help="the load's and the origin's (default %(default)s)")
+
+
 def options(argv: list[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser("python -m tests.bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", default="", help="with commas: " + ", ".join(case.name for case in CASES))
+    parser.add_argument("--peers", default=",".join(ALL), help="default %(default)s, where they are installed")
     parser.add_argument("--rounds", type=int, help="interleaved rounds (default 10; --quick: 2)")
     parser.add_argument("--seconds", type=float, help="of one peer in one round (default 3; --quick: 1)")
     parser.add_argument("--quick", action="store_true", help="a few minutes: fewer cases, shorter rounds")
     parser.add_argument("--no-latency", action="store_true", help="leave out the latencies at a fixed rate")
     parser.add_argument("--rate", type=float, help="their requests a second (default: half of what the slowest peer gave)")
-    parser.add_argument("--peer-cpu", type=int, default=0)
-    parser.add_argument("--load-cpu", type=int, default=1)
+    processors(parser)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every slice's figures there")
     parser.add_argument("--from", dest="source", type=Path, metavar="FILE", help="measure nothing, show such a file")
     parser.add_argument("--write-docs", action="store_true", help="rewrite the figures in docs/performance.md and docs/performance.svg")
-    chosen_ones = parser.parse_args(argv)
+    asked = parser.parse_args(argv)
     try:
-        chosen_ones.cases = [case for case in chosen(chosen_ones.cases) if chosen_ones.cases or not chosen_ones.quick or case.name not in SLOW]
+        asked.cases = [case for case in chosen(asked.cases) if asked.cases or not asked.quick or case.name not in SLOW]
     except ValueError as error:
         parser.error(str(error))
-    chosen_ones.rounds = chosen_ones.rounds or (2 if chosen_ones.quick else 10)
-    chosen_ones.seconds = chosen_ones.seconds or (1 if chosen_ones.quick else 3)
-    return chosen_ones
+    asked.peers = [peer for peer in ALL if peer in asked.peers.split(",")]
+    if "nginx" not in asked.peers:
+        parser.error("--peers needs nginx: ratios are to it")
+    asked.rounds = asked.rounds or (2 if asked.quick else 10)
+    asked.seconds = asked.seconds or (1 if asked.quick else 3)
+    return asked
 
 
 def machine(peers: tuple[str, ...]) -> str:
@@ -87,10 +97,10 @@ def run_case(run: Bench, case: Case, peers: tuple[str, ...]) -> dict[str, Any]:
 
 def measure(asked: argparse.Namespace) -> dict[str, Any]:
     """All that was asked for; what there is when it is interrupted."""
-    peers = tuple(peer for peer in ALL if shutil.which(peer) or peer == "gateway")
+    peers = tuple(peer for peer in asked.peers if shutil.which(peer) or peer == "gateway")
     results: dict[str, Any] = {
         "machine": machine(peers), "rounds": asked.rounds, "seconds": asked.seconds, "cases": {},
-        "skipped": {} if "haproxy" in peers else {"haproxy": "HAProxy is not installed"},
+        "skipped": {peer: "not installed" for peer in asked.peers if peer not in peers},
     }  # fmt: skip
     try:
         with bench(asked.peer_cpu, asked.load_cpu, asked.rounds, asked.seconds, log) as run:

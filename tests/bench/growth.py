@@ -26,7 +26,7 @@ from typing import Any
 
 from gateway.admission.windows import SlidingWindow
 from gateway.stores.memory import MemoryBuckets
-from tests.bench.__main__ import log
+from tests.bench.__main__ import log, processors
 from tests.bench.idle import Idle, descriptors
 from tests.bench.load import Count, Load, wrk
 from tests.bench.measure import SETTLE, WARM, Bench, audited, bench, slice_of
@@ -69,7 +69,7 @@ def grown(run: Bench, name: str, sizes: list[Size]) -> list[dict[str, Any]]:
             time.sleep(SETTLE)
             before = peer.program.memory()[0]
             held = stack.enter_context(Idle(peer.port, run.keys.token("hs256"), size.idle, count)) if size.idle else None
-            row = {"label": size.label, "idle": size.idle, "grew": peer.program.memory()[0] - before, "slices": []}
+            row: dict[str, Any] = {"label": size.label, "idle": size.idle, "grew": peer.program.memory()[0] - before, "slices": []}
             rows.append(row)
             alive.append((peer, load, count, row, held))
         for turn in range(run.rounds):
@@ -204,8 +204,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--seconds", type=float)
     parser.add_argument("--quick", action="store_true", help="2 rounds of 1 s instead of 10 of 3 s")
-    parser.add_argument("--peer-cpu", type=int, default=0)
-    parser.add_argument("--load-cpu", type=int, default=1)
+    processors(parser)
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--write-docs", action="store_true", help="rewrite the figures in docs/performance.md")
     asked = parser.parse_args(argv)

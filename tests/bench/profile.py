@@ -19,7 +19,7 @@ import subprocess
 import sys
 from collections import defaultdict
 
-from tests.bench.__main__ import log
+from tests.bench.__main__ import log, processors
 from tests.bench.cases import Case, chosen
 from tests.bench.load import PATH, Count, Load, wrk
 from tests.bench.measure import Bench, bench
@@ -101,8 +101,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--case", default="get", help="one of python -m tests.bench's, without idle connections")
     parser.add_argument("--seconds", type=int, default=5)
     parser.add_argument("--top", type=int, default=30, help="functions")
-    parser.add_argument("--peer-cpu", type=int, default=0)
-    parser.add_argument("--load-cpu", type=int, default=1)
+    processors(parser)
     asked = parser.parse_args(argv)
     try:
         (case,) = chosen(asked.case)

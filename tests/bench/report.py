@@ -123,7 +123,7 @@ def notes(results: dict[str, Any]) -> str:
     others = [each["others"] for case in results["cases"].values() for rows in case.get("slices", {}).values() for each in rows]
     if others:
         lines.append(f"Other processes and interrupts took {median(others):.0%} of the peer's processor, at most {max(others):.0%}.")
-    lines += [f"Not measured: {LABELS.get(name, name)}: {why}." for name, why in results["skipped"].items()]
+    lines += [f"Not measured: {LABELS.get(name, NAMES.get(name, name))}: {why}." for name, why in results["skipped"].items()]
     return "\n".join("- " + line for line in lines)
 
 
