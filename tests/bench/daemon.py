@@ -1,6 +1,6 @@
 """
 C{twistd} with what no option of the gateway offers, for measurements only: C{AUDIT=off},
-rows go nowhere; C{TRACE=on}, SIGUSR2 writes the bytes of all live Python objects to C{$RUN/traced}.
+rows go nowhere; C{TRACE=on}, SIGRTMAX writes the bytes of all live Python objects to C{$RUN/traced}.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def trace() -> None:
         part.rename(part.with_name("traced"))
 
     tracemalloc.start()
-    signal.signal(signal.SIGUSR2, tell)
+    signal.signal(signal.SIGRTMAX, tell)
 
 
 if __name__ == "__main__":

@@ -111,11 +111,11 @@ def _traced(peer: Peer, folder: Path) -> int:
     told = folder / "gateway" / "traced"
     told.unlink(missing_ok=True)
     time.sleep(SETTLE)  # rows on their way to the database are no connection's
-    os.kill(peer.program.pid, signal.SIGUSR2)
+    os.kill(peer.program.pid, signal.SIGRTMAX)
     deadline = time.monotonic() + 20
     while not told.exists():
         if time.monotonic() > deadline:
-            raise Failed("the traced gateway does not answer SIGUSR2")
+            raise Failed("the traced gateway does not answer SIGRTMAX")
         time.sleep(0.02)
     return int(told.read_text())
 

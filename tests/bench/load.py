@@ -61,7 +61,7 @@ def wrk(port: int, load: Load, seconds: float, cpu: int, count: Count, refused: 
     count.sent += int(said["sent"])
     wrong = said["answered"] - said["refused"] if refused else said["refused"]
     if wrong or said["broken"] or not said["answered"]:
-        raise Failed(f"{wrong:.0f} answers of another status, {said['broken']:.0f} broken: {found[1]}")
+        raise Failed(f"{said['answered']:.0f} answers, {wrong:.0f} of another status, {said['broken']:.0f} broken")
     return said
 
 

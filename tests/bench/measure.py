@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import signal
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -50,6 +52,8 @@ class Bench:
 @contextlib.contextmanager
 def bench(peer_cpu: int, load_cpu: int, rounds: int, seconds: float, say: Any = print) -> Iterator[Bench]:
     """A folder, keys and an origin, for as long as a run takes."""
+    # Asked to stop, it stops its peers first.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with tempfile.TemporaryDirectory(prefix="gateway-bench-") as name:
         folder = Path(name)
         program, port = origin(folder / "origin", load_cpu)
@@ -59,10 +63,10 @@ def bench(peer_cpu: int, load_cpu: int, rounds: int, seconds: float, say: Any = 
             program.stop()
 
 
-def slice_of(run: Bench, peer: Peer, load: Load, count: Count, refused: bool = False) -> dict[str, float]:
+def slice_of(run: Bench, peer: Peer, load: Load, count: Count, refused: bool = False, least: float = 0) -> dict[str, float]:
     """One peer for some seconds: CPU microseconds a request, requests a second, memory, and how quiet it was."""
     cpu, core, began = peer.program.cpu_seconds(), core_seconds(run.peer_cpu), time.monotonic()
-    said = wrk(peer.port, load, run.seconds, run.load_cpu, count, refused)
+    said = wrk(peer.port, load, max(run.seconds, least), run.load_cpu, count, refused)
     busy, lasted = peer.program.cpu_seconds() - cpu, time.monotonic() - began
     rss, pss = peer.program.memory()
     time.sleep(SETTLE)
@@ -94,7 +98,7 @@ def _warm(run: Bench, case: Case, peer: Peer, count: Count) -> None:
         for line in load.tokens.read_text().split() if load.tokens else ():
             ask(peer.port, line, count)[1].close()
     else:
-        wrk(peer.port, load, min(run.seconds, 2), run.load_cpu, count, refused)
+        wrk(peer.port, load, max(min(run.seconds, 2), case.least), run.load_cpu, count, refused)
         deadline = time.monotonic() + WARM
         while load.tokens and count.answered < case.users * 1.1 and time.monotonic() < deadline:
             wrk(peer.port, load, 2, run.load_cpu, count, refused)
@@ -129,7 +133,7 @@ def measured(run: Bench, case: Case, peers: tuple[str, ...]) -> dict[str, Any]:
         for turn in range(run.rounds):
             for peer in started[:: -1 if turn % 2 else 1]:
                 load, refused = _load(run, case, peer)
-                found = slice_of(run, peer, load, counts[peer.name], refused)
+                found = slice_of(run, peer, load, counts[peer.name], refused, case.least)
                 slices[peer.name].append(found)
                 run.say(f"  {case.name} {turn + 1}/{run.rounds} {peer.name:<8} {found['cpu']:9.1f} us/request, "
                         f"{found['rate']:7.0f} requests/s, peer busy {found['busy']:.0%}, others {found['others']:.0%}")  # fmt: skip

@@ -109,14 +109,15 @@ def latency(results: dict[str, Any]) -> str:
         p50, p99 = (middle(slices, key) / 1000 for key in ("p50", "p99"))
         more = [DASH, DASH] if name == "origin" else [f"{p50 - middle(base, 'p50') / 1000:.3f}", f"{p99 - middle(base, 'p99') / 1000:.3f}"]
         rows.append([NAMES[name], f"{p50:.3f}", f"{p99:.3f}", *more])
-    return table([f"at {found['offered']:,.0f} requests/s", "p50, ms", "p99, ms", "p50 over the origin's", "p99 over it"], rows)
+    text = table([f"at {found['offered']:,.0f} requests/s", "p50, ms", "p99, ms", "p50 over the origin's", "p99 over it"], rows)
+    return text + (f"\n\nThe audit log: {audit_line(found['audit'])}." if "audit" in found else "")
 
 
 def notes(results: dict[str, Any]) -> str:
     """How it was measured, and what was not."""
     lines = [results["machine"] + "."]
     lines.append(
-        f"{results['rounds']} interleaved rounds of {results['seconds']:g} s; medians, and ratios with their least and greatest. "
+        f"{results['rounds']} interleaved rounds of {results['seconds']:g} s, 64 connections unless it is said; medians, and ratios with their least and greatest. "
         "In the refused cases nginx forwards."
     )
     lines += savings(results)
