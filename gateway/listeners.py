@@ -78,12 +78,13 @@ class Listeners:
             self._open.remove(found)
             self._site.ports.remove(found.port)
             leaving.append(found)
-        await self._stop(leaving)
+        stopped = Deferred.fromCoroutine(self._stop(leaving))
         channels = [
             channel for each in leaving for channel in self._site.drain_door(each.door)
         ]
         if channels:
             self._reactor.callLater(grace, _close_idle, channels)
+        await stopped
 
     async def close(self) -> None:
         """Close all; connections stay."""
@@ -103,10 +104,12 @@ class Listeners:
     def _accept_waiting(self, port: Any) -> None:
         """Empty the kernel's queue, as far as there is room: its end would reset them."""
         accept = getattr(port, "doRead", None)
+        if accept is None:
+            return
         # Twisted accepts only about as many at once as came the last time.
         port.numberAccepts = BACKLOG
         before = -1
-        while accept is not None and before < len(self._site) < self._site.limits.max_connections:
+        while before < len(self._site) < self._site.limits.max_connections:
             before = len(self._site)
             accept()
 

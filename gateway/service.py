@@ -176,8 +176,10 @@ class GatewayService(Service):
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
-        await self.listeners.close()
+        closed = Deferred.fromCoroutine(self.listeners.close())
+        # From here on whoever is answered is told to come back elsewhere.
         drained = self.site.drain()
+        await closed
         calls = [
             self._reactor.callLater(LAST_CALL, self.site.close_idle),
             self._reactor.callLater(self.settings.gateway.shutdown_grace, self._cut),

@@ -37,6 +37,7 @@ class Options(usage.Options):
             print(*(f"gateway: {problem}" for problem in problems), sep="\n", file=sys.stderr)  # noqa: T201
             raise SystemExit(1)
         if self["demo"]:
+            choose_reactor()
             return
         if self["config"] is None:
             raise usage.UsageError("say --config FILE, or --demo to look around")
@@ -50,6 +51,23 @@ class Options(usage.Options):
                 print(f"warning: {warning}")  # noqa: T201
             print(f"{self['config']}: {len(self.settings.routes)} routes, no problem found")  # noqa: T201
             raise SystemExit(0)
+        choose_reactor()
+
+
+def choose_reactor() -> None:
+    """
+    Install this gateway's reactor if nobody has chosen another (C{twistd --reactor}) and
+    uvloop is there; otherwise Twisted's default serves.
+    """
+    if "twisted.internet.reactor" in sys.modules:
+        return
+    try:
+        import uvloop  # noqa: F401, PLC0415
+    except ImportError:
+        return
+    from gateway.reactor import install  # noqa: PLC0415
+
+    install()
 
 
 def makeService(options: Options) -> IService:

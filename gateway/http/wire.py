@@ -19,7 +19,11 @@ from twisted.internet.tcp import Connection
 
 def writer_of(transport: Any) -> Callable[[bytes], object]:
     """What to call instead of C{transport.write}."""
-    if not isinstance(transport, Connection) or getattr(transport, "TLS", False):
+    if (
+        not isinstance(transport, Connection)
+        or getattr(transport, "TLS", False)
+        or getattr(transport, "immediate", False)  # gateway.reactor's
+    ):
         write: Callable[[bytes], object] = transport.write
         return write
 

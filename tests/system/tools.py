@@ -202,7 +202,7 @@ class Daemon:
         environ.pop("STATE_DIRECTORY", None)
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [*TWISTD, "-n", "--pidfile=", "gateway", "--config", str(self.ini)],
+                [*TWISTD, *REACTOR, "-n", "--pidfile=", "gateway", "--config", str(self.ini)],
                 stdout=log, stderr=subprocess.STDOUT, env=environ, cwd=folder,
             )  # fmt: skip
         self._wait()
@@ -286,6 +286,8 @@ class Daemon:
             raise
 
 
+#: Which reactor serves: GATEWAY_TEST_REACTOR, or what users get.
+REACTOR = [f"--reactor={name}"] if (name := os.environ.get("GATEWAY_TEST_REACTOR")) else []
 TWISTD = (sys.executable, "-c", "from twisted.scripts.twistd import run; run()")
 
 

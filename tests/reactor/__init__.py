@@ -1,0 +1,1 @@
+"""The reactor, by Twisted's own tests and by a few of its own."""
