@@ -16,6 +16,7 @@ from twisted.internet import error, process
 from twisted.internet._signals import SignalHandling, _MultiSignalHandling
 from twisted.internet.asyncioreactor import AsyncioSelectorReactor
 from twisted.internet.base import ReactorBase
+from twisted.logger import Logger
 from twisted.python import log
 from twisted.python.failure import Failure
 
@@ -27,6 +28,8 @@ from gateway.reactor.parts import (
     UNIXPort,
     UNIXServer,
 )
+
+_log = Logger()
 
 
 class GatewayReactor(AsyncioSelectorReactor):
@@ -48,8 +51,18 @@ class GatewayReactor(AsyncioSelectorReactor):
         if not isinstance(loop, uvloop.Loop):
             raise TypeError(f"the gateway reactor needs a uvloop loop, not {loop!r}")
         self._streams: set[Any] = set()
+        self._outbox: list[Any] = []
         super().__init__(loop)
         loop.set_exception_handler(_failed)
+
+    def _send_all(self) -> None:
+        """The turn is over: what its streams have written leaves."""
+        outbox, self._outbox = self._outbox, []
+        for stream in outbox:
+            try:
+                stream._send()
+            except Exception:
+                _log.failure("a write failed")
 
     # -- IReactorFDSet: uvloop's streams are part of it
 

@@ -35,6 +35,9 @@ LOST = Failure(main.CONNECTION_LOST)
 #: Bytes above which a push producer is paused.
 HIGH = 65536
 
+#: Larger pieces leave at once.
+LARGE = 16384
+
 _log = Logger()
 
 
@@ -46,6 +49,7 @@ class Stream(Mixed):
     @ivar _adopted: uvloop has, or is about to have, the socket.
     @ivar _fast: nothing but writing is to be done by L{write}.
     @ivar _tls: the protocol, if it is a TLS layer.
+    @ivar _out: what was written in this turn.
     @ivar _full: uvloop holds more bytes than its limit.
     @ivar _reading: whether bytes are wanted.
     @ivar _writing: whether L{_emptied} is wanted.
@@ -59,6 +63,7 @@ class Stream(Mixed):
     _uv: Any = None
     _adopted = False
     _fast = False
+    _out = b""
     _full = False
     _reading = False
     _writing = False
@@ -175,6 +180,7 @@ class Stream(Mixed):
         reactor which reads before it writes.
         """
         self._fast = False
+        self._out = b""
         try:
             while self._reading and not self.disconnected:
                 data = self.socket.recv(65536)
@@ -284,9 +290,9 @@ class Stream(Mixed):
         )
 
     def write(self, data: bytes) -> None:
-        """Send at once what the socket takes; uvloop keeps the rest."""
+        """Send, with what else is written in this turn; uvloop keeps what the socket refuses."""
         if self._fast:
-            self._uv.write(data)
+            self._put(data)
             return
         if not isinstance(data, bytes):
             raise TypeError("Data must be bytes")
@@ -305,10 +311,41 @@ class Stream(Mixed):
             return
         pieces = list(iovec)
         if self._fast:
-            self._uv.writelines(pieces)
+            self._put(b"".join(pieces))
         elif self._open():
             self._pass(pieces)
             self._after_write()
+
+    def _put(self, data: bytes) -> None:
+        """
+        Keep a small piece until the end of the turn, so that what many connections write in
+        one turn leaves together: whoever reads the other ends is woken up once and not by each
+        piece, which is a tenth of a proxied request's cost.
+        """
+        if len(data) > LARGE:
+            self._send()
+            self._uv.write(data)
+        elif self._out:
+            self._out += data
+        elif data:
+            outbox = self.reactor._outbox
+            if not outbox:
+                self.reactor._asyncioEventloop.call_soon(self.reactor._send_all)
+            outbox.append(self)
+            self._out = data
+
+    def _send(self) -> None:
+        """The turn is over, or something else is to be done: what was kept leaves."""
+        out = self._out
+        if out:
+            self._out = b""
+            if self._uv is not None:
+                self._uv.write(out)
+
+    def _slowly(self) -> None:
+        """L{write} goes the long way from now on."""
+        self._fast = False
+        self._send()
 
     def _after_write(self) -> None:
         """Whoever waits for everything to be written waits for this, too."""
@@ -385,7 +422,7 @@ class Stream(Mixed):
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         """Let the socket drive a producer."""
         if not streaming:
-            self._fast = False
+            self._slowly()
         FileDescriptor.registerProducer(self, producer, streaming)
         self._choose()
         if not streaming and self.producer is not None:
@@ -412,22 +449,23 @@ class Stream(Mixed):
 
     def loseConnection(self) -> None:
         """Close when what is written has left and no producer is registered."""
-        self._fast = False
+        self._slowly()
         FileDescriptor.loseConnection(self)
 
     def loseWriteConnection(self) -> None:
         """Close our half when what is written has left."""
-        self._fast = False
+        self._slowly()
         FileDescriptor.loseWriteConnection(self)
 
     def abortConnection(self) -> None:
-        """Reset the connection; what is not written is dropped."""
-        self._fast = False
+        """Reset the connection; what the socket does not take now is dropped."""
+        self._slowly()
         super().abortConnection()
 
     def connectionLost(self, reason: Failure) -> None:
         """The end: the protocol is told, once."""
         self._fast = False
+        self._out = b""
         self.reactor._streams.discard(self)
         super().connectionLost(reason)
 
@@ -452,13 +490,20 @@ class Native(Stream):
 
     def startTLS(self, ctx: Any, normal: bool = True) -> None:
         """Speak TLS from now on, through Twisted's own protocol wrapper."""
-        self._fast = False
+        self._slowly()
         startTLS(self, ctx, normal, Stream)
 
     def write(self, data: bytes) -> None:
-        """Send at once what the socket takes; uvloop keeps the rest."""
+        """See L{Stream.write}, one call shorter."""
         if self._fast:
-            self._uv.write(data)
+            if self._out or len(data) > LARGE:
+                self._put(data)
+                return
+            outbox = self.reactor._outbox
+            if not outbox:
+                self.reactor._asyncioEventloop.call_soon(self.reactor._send_all)
+            outbox.append(self)
+            self._out = data
         elif self.TLS:
             if self.connected:
                 self.protocol.write(data)
