@@ -163,8 +163,8 @@ def _lane(lane: ExpressLane, parts: Parts, stages: Mapping[str, Any]) -> Callabl
             count = take(rule_of(terms, identity), key, microsecond, cost)
         if type(count) is not Count:
             return limited.wait(request, request, exchange, count, microsecond)
-        allowed, window, remaining, reset_at, _wait, _full = count
-        if not allowed:
+        allowed, window, remaining, reset_at, _wait, _full, note = count
+        if note or not allowed:
             return limited.judge(request, request, exchange, count, microsecond)
         request.extra += window.lines % (
             remaining, reset_at, remaining, reset_at - microsecond // 1_000_000,

@@ -72,7 +72,13 @@ class RateLimited(Shell):
 
     def judge(self, request: Any, face: Any, exchange: Exchange, count: Any, now: int) -> Any:
         """Act upon a count that is known; C{now} is unix microseconds."""
-        allowed, window, remaining, reset_at, retry_after, full = count
+        allowed, window, remaining, reset_at, retry_after, full, note = count
+        if note:
+            exchange.reason = "store_" + note
+            if note == "open":  # how much remains nobody knows, so nothing is told
+                return self._inner.render(request)
+            if note == "closed":
+                return refuse(face, exchange, _STORE)
         if allowed:
             face.add_lines(
                 window.lines % (remaining, reset_at, remaining, reset_at - now // 1_000_000)
@@ -81,7 +87,8 @@ class RateLimited(Shell):
         face.add_lines(refused_lines(count))
         if full:
             return refuse(face, exchange, Refused(Reason.LIMIT_KEYS, retry_after))
-        return refuse(face, exchange, Refused(Reason.LIMIT, retry_after, limit=window.name))
+        reason = Reason.LIMIT_LOCAL if note else Reason.LIMIT
+        return refuse(face, exchange, Refused(reason, retry_after, limit=window.name))
 
     def wait(self, request: Any, face: Any, exchange: Exchange, counting: Any, now: int) -> int:
         """Act upon a count as soon as it is known."""

@@ -117,7 +117,7 @@ def _server(url: SplitResult) -> StoreAddress:
         raise ValueError
     database = _database(url.path.removeprefix("/"))
     hosts = (_host(host, PORT),)
-    return StoreAddress(hosts=hosts, tls=url.scheme == "rediss", database=database, **user)  # type: ignore[arg-type]
+    return StoreAddress(hosts=hosts, tls=url.scheme == "rediss", database=database, **user)
 
 
 def _socket(url: SplitResult) -> StoreAddress:

@@ -9,7 +9,6 @@ An C{https} upstream is let in only when its certificate is valid for its host n
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -26,6 +25,7 @@ from gateway.exchange import RESPONSE_RULES
 from gateway.http.pool import Pool, PoolLimits
 from gateway.http.response_heads import ResponseHeads
 from gateway.http.sweep import Sweep
+from gateway.trust import client_tls
 
 if TYPE_CHECKING:
     from gateway.settings import RouteSettings, UpstreamSettings
@@ -85,7 +85,7 @@ class Targets:
     def _pool(self, scheme: str, host: str, port: int, settings: UpstreamSettings) -> Pool:
         endpoint = self._endpoint(host, port, settings.connect_timeout)
         if scheme == "https":
-            endpoint = wrapClientTLS(_tls(host, settings.ca_file), endpoint)
+            endpoint = wrapClientTLS(client_tls(host, settings.ca_file), endpoint)
         limits = PoolLimits(
             response_timeout=settings.response_timeout,
             read_timeout=settings.read_timeout,
@@ -113,18 +113,3 @@ class Targets:
         """End all connections now."""
         for pool in self._pools.values():
             pool.abort()
-
-
-def _tls(host: str, ca_file: str) -> Any:
-    """Options that verify the upstream's certificate for its host name."""
-    # Imported late: pyOpenSSL costs start-up time that http upstreams need not pay.
-    from twisted.internet._sslverify import trustRootFromCertificates  # noqa: PLC0415
-    from twisted.internet.ssl import Certificate, optionsForClientTLS, platformTrust  # noqa: PLC0415
-
-    trust = platformTrust()
-    if ca_file:
-        text = Path(ca_file).read_bytes()
-        end = b"-----END CERTIFICATE-----"
-        certificates = [part + end for part in text.split(end)[:-1]]
-        trust = trustRootFromCertificates([Certificate.loadPEM(pem) for pem in certificates])
-    return optionsForClientTLS(host, trustRoot=trust)
