@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 #: For the manual and for messages.
@@ -20,6 +21,9 @@ EXPECTED = (
 PORT, SENTINEL_PORT = 6379, 26379
 _MOST_SENTINELS = 16
 
+#: Bytes of a socket's path: the kernel's bound, less the final zero.
+MOST_PATH = 107
+
 
 @dataclass(frozen=True, slots=True)
 class StoreAddress:
@@ -28,6 +32,7 @@ class StoreAddress:
     @ivar path: of the socket.
     @ivar tls: whether the server must show a certificate for its host's name.
     @ivar service: what the sentinels call the server; empty without them.
+    @ivar embedded: whether the gateway runs the server itself.
     """
 
     hosts: tuple[tuple[str, int], ...] = ()
@@ -37,9 +42,12 @@ class StoreAddress:
     database: int = 0
     username: str = ""
     password: str = field(default="", repr=False)
+    embedded: bool = False
 
     def __str__(self) -> str:
         """For messages: no user, no password."""
+        if self.embedded:
+            return "the embedded store"
         if self.path:
             return f"unix://{self.path}"
         hosts = ",".join(
@@ -81,7 +89,7 @@ class _Said(ValueError):
     """The sentence is ours."""
 
 
-def _user(url: SplitResult) -> tuple[dict[str, str], str]:
+def _user(url: SplitResult) -> tuple[dict[str, Any], str]:
     """User and password, and the hosts."""
     user, at, hosts = url.netloc.rpartition("@")
     if not at:
@@ -126,10 +134,9 @@ def _socket(url: SplitResult) -> StoreAddress:
     path = unquote(url.path)
     if host or len(path) < 2 or set(query) - {"db"}:
         raise ValueError
-    # The kernel's bound for a socket's path, its final zero included.
-    if len(path.encode()) > 107:
-        raise _Said("a socket's path of at most 107 bytes")
-    return StoreAddress(path=path, database=_database(query.get("db", "")), **user)  # type: ignore[arg-type]
+    if len(path.encode()) > MOST_PATH:
+        raise _Said(f"a socket's path of at most {MOST_PATH} bytes")
+    return StoreAddress(path=path, database=_database(query.get("db", "")), **user)
 
 
 def _sentinels(url: SplitResult) -> StoreAddress:
@@ -144,7 +151,7 @@ def _sentinels(url: SplitResult) -> StoreAddress:
         hosts=found,
         service=unquote(service),
         database=_database(database),
-        **user,  # type: ignore[arg-type]
+        **user,
     )
 
 
