@@ -27,7 +27,14 @@ from gateway.admission.token_cache import TokenCache
 from gateway.admission.tokens import Verifier
 from gateway.answers import fault
 from gateway.audit.writer import AuditWriter
-from gateway.build import refused_limit, routes_of, terms_of, verification_key
+from gateway.build import (
+    failure_policies,
+    processes,
+    refused_limit,
+    routes_of,
+    terms_of,
+    verification_key,
+)
 from gateway.chain import Parts, chain
 from gateway.exchange import Exchange, request_rules
 from gateway.http.heads import RequestHeads
@@ -35,6 +42,7 @@ from gateway.http.site import Limits, Site
 from gateway.http.sweep import Sweep
 from gateway.settings import GatewaySettings, Settings
 from gateway.stores.memory import MemoryBuckets
+from gateway.stores.sharing import SharedStore, shared_store
 from gateway.upstream.circuits import Circuits
 from gateway.upstream.targets import Targets
 
@@ -64,7 +72,13 @@ class GatewayService(Service):
         self.sweep = Sweep(reactor, _beat(settings))
         self.targets = Targets(reactor, self.sweep, circuits := Circuits())
         self.circuits = circuits
-        self.buckets = MemoryBuckets(settings.ratelimit.keys)
+        #: Counters, circuits and revocations that several processes share, where configured.
+        self.store: SharedStore | None = shared_store(
+            settings, reactor, failure_policies(settings), processes(settings)
+        )
+        self.buckets: Any = (
+            self.store.buckets if self.store else MemoryBuckets(settings.ratelimit.keys)
+        )
         audit = settings.audit
         self.audit = AuditWriter(
             audit.database,
@@ -114,6 +128,12 @@ class GatewayService(Service):
             raise SystemExit(f"gateway: the audit database can't be used: {error}") from None
         self.sweep.beats.append(self._forget)
         self.sweep.start()
+        if self.store is not None:
+            try:
+                self.store.start()
+            except OSError as error:
+                self.audit.stop()
+                raise SystemExit(f"gateway: the embedded store can't be run: {error}") from None
         for description in self.settings.gateway.listen:
             self._listen(description)
         for warning in self.settings.warnings:
@@ -195,6 +215,8 @@ class GatewayService(Service):
                 call.cancel()
         self.targets.abort()
         self.sweep.stop()
+        if self.store is not None:
+            await self.store.stop()
         await deferToThreadPool(
             self._reactor, self._reactor.getThreadPool(), self.audit.stop, AUDIT_GRACE
         )
