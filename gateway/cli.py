@@ -70,6 +70,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _check(options: argparse.Namespace) -> int:
     settings = read(options.file, os.environ)
+    store = settings.ratelimit.store
+    where = "this process's memory" if isinstance(store, str) else str(store)
+    print(f"counters in {where}\n")
     print(effective(settings))
     for warning in settings.warnings:
         print(f"warning: {warning}")

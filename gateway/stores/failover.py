@@ -33,6 +33,7 @@ class Remote(Protocol):
     """A store that can fail, such as L{gateway.stores.redis.RedisBuckets}."""
 
     on_ready: Any
+    on_lost: Any
 
     def take(self, rule: Any, key: str, now: int, cost: int = 1) -> Any:
         """See L{IBuckets.take}."""
@@ -82,6 +83,7 @@ class Failover:
         self.failures = 0
         self.decided = {"local": 0, "open": 0, "closed": 0}
         remote.on_ready = self._ready
+        remote.on_lost = self._gone
 
     def take(self, rule: Any, key: str, now: int, cost: int = 1) -> Any:
         """See L{IBuckets.take}; never fails with L{StoreUnreachable}."""
@@ -98,7 +100,7 @@ class Failover:
 
     def stop(self) -> None:
         """Try no more."""
-        self._remote.on_ready = None
+        self._remote.on_ready = self._remote.on_lost = None
         if self._call is not None:
             self._call.cancel()
             self._call = None
@@ -107,8 +109,7 @@ class Failover:
 
     def _unanswered(self, failure: Failure, rule: Any, key: str, now: int, cost: int) -> Count:
         failure.trap(StoreUnreachable)
-        if not self.down:
-            self._leave(failure.getErrorMessage())
+        self._gone(failure.getErrorMessage())
         return self._decide(rule, key, now, cost)
 
     def _decide(self, rule: Any, key: str, now: int, cost: int) -> Count:
@@ -130,6 +131,10 @@ class Failover:
         return share
 
     # -- the breaker
+
+    def _gone(self, why: str) -> None:
+        if not self.down:
+            self._leave(why)
 
     def _leave(self, why: str) -> None:
         now = self._clock.seconds()

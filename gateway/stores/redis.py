@@ -78,6 +78,7 @@ class RedisBuckets:
     @param timeout: seconds.
     @param connections: how many are kept; one does, unless the network is slow.
     @ivar on_ready: called when a connection has been made.
+    @ivar on_lost: called with the reason when there is no connection any more.
     @ivar trouble: why the last attempt to use the server failed.
     """
 
@@ -104,6 +105,7 @@ class RedisBuckets:
         self._next = 0
         self._begun = False
         self.on_ready: Any = None
+        self.on_lost: Any = None
         self.trouble = "there is no connection yet"
         self._probe = Kind(self._tag, SlidingWindow(1_000_000_000, 1_000_000), 1)
         self._probe.prefix = self._tag + b":trial"
@@ -303,3 +305,5 @@ class RedisBuckets:
         for batch in list(self._flying):
             if batch.connection is None:
                 self._fail(batch, why)
+        if self.on_lost is not None and all(link.connection is None for link in self.links):
+            self.on_lost(why)

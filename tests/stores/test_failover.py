@@ -23,6 +23,7 @@ class Remote(SlowBuckets):
     def __init__(self) -> None:
         super().__init__()
         self.on_ready: Any = None
+        self.on_lost: Any = None
         self.trials: list[Deferred[Any]] = []
 
     def probe(self) -> Deferred[Any]:
@@ -139,6 +140,14 @@ def test_a_new_connection_is_tried_at_once() -> None:
     play.remote.trials[0].callback(None)
     assert not play.failover.down
     assert not play.clock.getDelayedCalls()
+
+
+def test_a_lost_connection_is_noticed_without_requests() -> None:
+    """When the last connection is lost the log says so at once, and the first request need not find out."""
+    play = Play()
+    play.remote.on_lost("it died")
+    assert play.failover.down
+    assert play.take().note == "local"
 
 
 def test_an_unsteady_store_is_left_longer() -> None:
