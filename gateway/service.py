@@ -42,7 +42,7 @@ from gateway.http.site import Limits, Site
 from gateway.http.sweep import Sweep
 from gateway.settings import GatewaySettings, Settings
 from gateway.stores.memory import MemoryBuckets
-from gateway.stores.sharing import SharedStore, shared_store
+from gateway.stores.sharing import SharedStore, share_circuits, shared_store
 from gateway.upstream.circuits import Circuits
 from gateway.upstream.targets import Targets
 
@@ -76,6 +76,8 @@ class GatewayService(Service):
         self.store: SharedStore | None = shared_store(
             settings, reactor, failure_policies(settings), processes(settings)
         )
+        if self.store is not None:
+            share_circuits(circuits, self.store.state, time.monotonic)
         self.buckets: Any = (
             self.store.buckets if self.store else MemoryBuckets(settings.ratelimit.keys)
         )

@@ -64,6 +64,11 @@ class Connection(txredisapi.RedisProtocol):
         self.replyQueue.waiting.append(waiter)
         self.transport.write(data)
 
+    def abort(self) -> None:
+        """End it now."""
+        if self.transport is not None:
+            self.transport.abortConnection()
+
     def connectionLost(self, why: Failure) -> None:
         """Everybody who waits is told, then the owner."""
         super().connectionLost(why)
@@ -116,7 +121,7 @@ class Link:
     def drop(self) -> None:
         """End this connection; a new one is made."""
         if self.connection is not None:
-            self.connection.transport.abortConnection()
+            self.connection.abort()
 
     def _open(self) -> None:
         self._rest = None
@@ -149,8 +154,8 @@ class Link:
 
     def _failed(self, failure: Failure) -> None:
         self._opening = None
-        if self._made is not None and self._made.transport is not None:
-            self._made.transport.abortConnection()
+        if self._made is not None:
+            self._made.abort()
         self._again(_sentence(failure))
 
     def _again(self, why: str) -> None:
@@ -243,8 +248,7 @@ async def _ask_sentinels(reactor: Any, address: StoreAddress) -> tuple[str, int]
             continue
         finally:
             for connection in found:
-                if connection.transport is not None:
-                    connection.transport.abortConnection()
+                connection.abort()
         if isinstance(reply, list) and len(reply) == 2:
             return reply[0].decode("ascii"), int(reply[1])
     raise StoreUnreachable("no sentinel knows the master")

@@ -171,7 +171,7 @@ class RedisBuckets:
         asked, self._asked = self._asked, []
         for batch in self._batches(asked):
             self._flying.append(batch)
-            connection = self._connection()
+            connection = self.connection()
             if connection is not None:
                 self._send(batch, connection)
             elif self._begun:
@@ -199,7 +199,7 @@ class RedisBuckets:
                 room -= len(part)
         return batches
 
-    def _connection(self) -> Connection | None:
+    def connection(self) -> Connection | None:
         """The next of those there are, in turns."""
         for _ in self.links:
             self._next = (self._next + 1) % len(self.links)
@@ -243,7 +243,7 @@ class RedisBuckets:
         self._fail(batch, said(error))
         if text.startswith("READONLY") and connection is not None:
             # Its name may lead to another server by now.
-            connection.transport.abortConnection()
+            connection.abort()
 
     def _fail(self, batch: _Batch, why: str) -> None:
         if batch.done:
@@ -285,8 +285,8 @@ class RedisBuckets:
             return
         if connection.stuck is None:
             connection.stuck = now
-        elif now - connection.stuck >= GIVE_UP and connection.transport is not None:
-            connection.transport.abortConnection()
+        elif now - connection.stuck >= GIVE_UP:
+            connection.abort()
 
     # -- connections
 

@@ -9,7 +9,7 @@ never imported.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, succeed
@@ -19,28 +19,32 @@ from gateway.settings import Settings
 from gateway.stores.embedded import EmbeddedStore
 from gateway.stores.failover import Failover
 from gateway.stores.memory import MemoryBuckets
+from gateway.stores.shared import SharedState
 
 if TYPE_CHECKING:
     from gateway.stores.redis import RedisBuckets
     from gateway.stores.url import StoreAddress
+    from gateway.upstream.circuits import Circuits
 
 
 class SharedStore:
     """
     @ivar buckets: counters, for L{gateway.admission.ratelimit}.
     @ivar remote: those on the server, with their connections.
+    @ivar state: what processes tell each other.
     @ivar server: the embedded one, where this process runs it.
     """
 
     _log = Logger()
 
     def __init__(
-        self, address: StoreAddress, remote: RedisBuckets, buckets: Failover,
+        self, address: StoreAddress, remote: RedisBuckets, buckets: Failover, state: SharedState,
         server: EmbeddedStore | None,
     ) -> None:  # fmt: skip
         self._address = address
         self.remote = remote
         self.buckets = buckets
+        self.state = state
         self.server = server
         self._running = False
 
@@ -51,6 +55,7 @@ class SharedStore:
         @raise OSError: if the embedded server can't be started.
         """
         self._running = True
+        self.state.start()
         self._log.info("counters are shared through {store}", store=str(self._address))
         if self.server is None:
             self.remote.start()
@@ -64,6 +69,7 @@ class SharedStore:
     def stop(self) -> Deferred[None]:
         """Let go of it; an embedded server ends."""
         self._running = False
+        self.state.stop()
         self.buckets.stop()
         self.remote.stop()
         return self.server.stop() if self.server is not None else succeed(None)
@@ -106,4 +112,24 @@ def shared_store(
     )
     own = address.embedded and gateway.workers == 1
     server = EmbeddedStore(reactor, address.path, rate.keys) if own else None
-    return SharedStore(address, remote, buckets, server)
+    state = SharedState(remote.connection, reactor, gateway.name)
+    return SharedStore(address, remote, buckets, state, server)
+
+
+def share_circuits(circuits: Circuits, state: SharedState, clock: Callable[[], float]) -> None:
+    """
+    What opens here opens for all others, and the other way round.
+
+    @param clock: monotonic seconds, as the circuits are asked with.
+    """
+
+    def opened(address: tuple[str, int], seconds: float) -> None:
+        host, port = address
+        state.put("circuit", f"{host}|{port}", "open", seconds)
+
+    def heard(key: str, _payload: str, seconds: float) -> None:
+        host, _, port = key.rpartition("|")
+        circuits.opened_elsewhere((host, int(port)), seconds, clock())
+
+    circuits.on_open = opened
+    state.listen("circuit", heard)
