@@ -14,13 +14,12 @@ import random
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from twisted.internet.defer import Deferred
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from gateway.admission.pending import Pending
 from gateway.admission.windows import Combined, Count, FixedWindow, Gcra, SlidingWindow
-from gateway.interfaces import IBuckets, StoreUnreachable
+from gateway.interfaces import IBuckets
 
 #: Seconds between two trials; the longer one when it fails again soon after it came back.
 REST, LONG_REST = 0.25, 1.0
@@ -38,8 +37,8 @@ class Remote(Protocol):
     def take(self, rule: Any, key: str, now: int, cost: int = 1) -> Any:
         """See L{IBuckets.take}."""
 
-    def probe(self) -> Deferred[Any]:
-        """Fires when the store counts, fails with L{StoreUnreachable} otherwise; in time."""
+    def probe(self) -> Pending:
+        """Its count is C{None} when the store does not count; in time."""
 
 
 @implementer(IBuckets)
@@ -82,16 +81,19 @@ class Failover:
         self.down = False
         self.failures = 0
         self.decided = {"local": 0, "open": 0, "closed": 0}
+        self._otherwise = self._unanswered  # bound once
         remote.on_ready = self._ready
         remote.on_lost = self._gone
 
     def take(self, rule: Any, key: str, now: int, cost: int = 1) -> Any:
-        """See L{IBuckets.take}; never fails with L{StoreUnreachable}."""
+        """See L{IBuckets.take}; there is always a count."""
         if self.down:
             return self._decide(rule, key, now, cost)
         counting = self._remote.take(rule, key, now, cost)
-        if isinstance(counting, Deferred):
-            counting.addErrback(self._unanswered, rule, key, now, cost)
+        if type(counting) is Pending:
+            if counting.done and counting.count is None:
+                return self._unanswered(counting, "it takes no more")
+            counting.otherwise = self._otherwise
         return counting
 
     def sweep(self, now: int) -> None:
@@ -107,10 +109,9 @@ class Failover:
 
     # -- without the store
 
-    def _unanswered(self, failure: Failure, rule: Any, key: str, now: int, cost: int) -> Count:
-        failure.trap(StoreUnreachable)
-        self._gone(failure.getErrorMessage())
-        return self._decide(rule, key, now, cost)
+    def _unanswered(self, asked: Pending, why: str) -> Count:
+        self._gone(why)
+        return self._decide(asked.rule, asked.key, asked.now, asked.cost)
 
     def _decide(self, rule: Any, key: str, now: int, cost: int) -> Count:
         policy = self._policies.get(rule.id, self._policy)
@@ -165,15 +166,16 @@ class Failover:
         if self._trying:
             return
         self._trying = True
-        self._remote.probe().addCallbacks(self._back, self._still)
+        self._remote.probe().then(self._tried, None)
 
-    def _still(self, _failure: Failure) -> None:
+    def _tried(self, trial: Pending) -> None:
         self._trying = False
-        if self._remote.on_ready is not None:
+        if trial.count is not None:
+            self._back()
+        elif self._remote.on_ready is not None:
             self._later()
 
-    def _back(self, _count: Any) -> None:
-        self._trying = False
+    def _back(self) -> None:
         now = self._clock.seconds()
         self.down = False
         self._back_at = now

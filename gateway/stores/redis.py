@@ -1,7 +1,7 @@
 # -*- test-case-name: tests.stores.test_redis -*-
 """
 Counters in Redis or Valkey: lets pass what the server's own script counts within the limit;
-says nothing (L{StoreUnreachable}) when it does not answer in time.
+says nothing when it does not answer in time.
 
 All requests of one turn of the reactor go in one call, however many users they are of. No
 request waits longer than the time-out, and what waits is bounded. A call that timed out may
@@ -15,12 +15,11 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
-from twisted.internet.defer import Deferred, fail
-from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from gateway.admission.pending import Pending
 from gateway.admission.windows import SlidingWindow
-from gateway.interfaces import IBuckets, StoreUnreachable
+from gateway.interfaces import IBuckets
 from gateway.stores.link import Connection, Link, said
 from gateway.stores.script import Kind, answers, ask, command, sha, source
 from gateway.stores.url import StoreAddress
@@ -51,7 +50,7 @@ class _Batch:
         self._owner = owner
         self.deadline = deadline
         self.parts: list[tuple[Kind, list[str]]] = []
-        self.waiters: list[Deferred[Any]] = []
+        self.waiters: list[Pending] = []
         self.connection: Connection | None = None
         self.done = False
         self.tries = 0
@@ -132,16 +131,20 @@ class RedisBuckets:
 
     # -- asking
 
-    def take(self, rule: Any, key: str, now: int, cost: int = 1) -> Deferred[Any]:
+    def take(self, rule: Any, key: str, now: int, cost: int = 1) -> Pending:
         """See L{IBuckets.take}; goes by the server's clock."""
         kind = self._kinds.get((rule, cost))
         if kind is None:
             kind = self._kind(rule, cost)
-        return self._wait(kind, key)
+        pending = Pending(rule, key, now, cost)
+        self._wait(kind, pending)
+        return pending
 
-    def probe(self) -> Deferred[Any]:
+    def probe(self) -> Pending:
         """Whether the server would count, and could write what it counted."""
-        return self._wait(self._probe, "")
+        pending = Pending(self._probe.rule, "", 0, 1)
+        self._wait(self._probe, pending)
+        return pending
 
     def sweep(self, now: int) -> None:
         """Counters go by themselves on the server."""
@@ -152,18 +155,17 @@ class RedisBuckets:
         kind = self._kinds[rule, cost] = Kind(self._tag, rule, cost)
         return kind
 
-    def _wait(self, kind: Kind, key: str) -> Deferred[Any]:
+    def _wait(self, kind: Kind, pending: Pending) -> None:
         if self._waiting >= MOST_WAITING:
-            return fail(StoreUnreachable("too many requests wait for it"))
-        waiting: Deferred[Any] = Deferred()
+            pending.fail("too many requests wait for it")
+            return
         if not kind.keys:
             self._asked.append(kind)
-        kind.keys.append(key)
-        kind.waiters.append(waiting)
+        kind.keys.append(pending.key)
+        kind.waiters.append(pending)
         self._waiting += 1
         if self._turn is None:
             self._turn = self._reactor.callLater(0, self._flush)
-        return waiting
 
     def _flush(self) -> None:
         """The turn's end: all that is due in one call."""
@@ -231,7 +233,7 @@ class RedisBuckets:
             return
         self._end(batch)
         for waiter, count in zip(batch.waiters, counts, strict=True):
-            waiter.callback(count)
+            waiter.settle(count)
 
     def _refused(self, batch: _Batch, error: Exception) -> None:
         text, connection = str(error), batch.connection
@@ -250,9 +252,8 @@ class RedisBuckets:
             return
         self.trouble = why
         self._end(batch)
-        failure = Failure(StoreUnreachable(why))
         for waiter in batch.waiters:
-            waiter.errback(failure)
+            waiter.fail(why)
 
     def _end(self, batch: _Batch) -> None:
         batch.done = True

@@ -4,7 +4,8 @@
 -- KEYS: payloads (hash), order (sorted set: number of the change), ends (sorted set: the
 -- server's microseconds), meta (hash). ARGV: the epoch and the change the reader has seen,
 -- how many entries to return and to hold at most, then for each entry to put: its name,
--- payload and life in microseconds.
+-- payload, life in microseconds, and whether it is only a reminder (1), which never takes the
+-- place of what is there.
 --
 -- The reply: epoch, the last change returned, the time, entries refused for want of room,
 -- then name, payload and end of each entry. An epoch is one life of these keys: a server
@@ -29,12 +30,14 @@ for _, name in ipairs(call('ZRANGEBYSCORE', ends, '-inf', now, 'LIMIT', 0, 1000)
 end
 
 local refused = 0
-for at = 5, #ARGV, 3 do
+for at = 5, #ARGV, 4 do
   local name, payload, until_ = ARGV[at], ARGV[at + 1], now + tonumber(ARGV[at + 2])
+  local reminder = ARGV[at + 3] == '1'
   local before = tonumber(call('ZSCORE', ends, name) or '0')
   if before == 0 and call('ZCARD', ends) >= most then
     refused = refused + 1
-  elseif before < until_ or call('HGET', payloads, name) ~= payload then
+  elseif before == 0 or not reminder
+    and (before < until_ or call('HGET', payloads, name) ~= payload) then
     if not epoch then
       epoch = string.format('%.0f', now)
       call('HSET', meta, 'epoch', epoch)

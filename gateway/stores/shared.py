@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -65,7 +66,8 @@ class SharedState:
         #: By kind and key: payload and end, in the clock's seconds.
         self._entries: dict[tuple[str, str], tuple[str, float]] = {}
         self._ends: list[tuple[float, tuple[str, str]]] = []
-        self._untold: dict[tuple[str, str], None] = {}
+        #: What the others have not been told yet, and whether it is only a reminder.
+        self._untold: dict[tuple[str, str], bool] = {}
         self._epoch, self._seen = b"", b"0"
         self._asking: _Look | None = None
         self._call: Any = None
@@ -94,7 +96,7 @@ class SharedState:
             self.refused += 1
             return False
         self._remember(name, payload, self._clock.seconds() + seconds)
-        self._untold[name] = None
+        self._untold[name] = False
         return True
 
     def listen(self, kind: str, hears: Hears) -> None:
@@ -129,8 +131,9 @@ class SharedState:
             return
         line = self._line()
         if line is not None:
-            told = list(self._untold)[:PAGE]
-            self._asking = look = _Look(self, line, now, told)
+            told = list(islice(self._untold, PAGE))
+            entries = {name: self._entries[name] for name in told}
+            self._asking = look = _Look(self, line, now, entries)
             line.ask(self._command(told, now), look)
 
     def _command(self, told: list[tuple[str, str]], now: float) -> bytes:
@@ -138,7 +141,8 @@ class SharedState:
         words += [b"%d" % PAGE, b"%d" % MOST]
         for name in told:
             payload, end = self._entries[name]
-            words += [_spell(name), payload.encode(), b"%d" % max(1, int((end - now) * 1_000_000))]
+            life = b"%d" % max(1, int((end - now) * 1_000_000))
+            words += [_spell(name), payload.encode(), life, b"%d" % self._untold[name]]
         return command(*words)
 
     def answered(self, look: _Look, reply: Any) -> None:
@@ -157,12 +161,16 @@ class SharedState:
         except (TypeError, ValueError, IndexError, AttributeError) as error:
             self._log.warn("the shared store said something strange: {error}", error=error)
             return
-        for name in look.told:
-            self._untold.pop(name, None)
+        for name, entry in look.told.items():
+            # Unless it has been put anew meanwhile.
+            if self._entries.get(name) is entry:
+                self._untold.pop(name, None)
         self.refused += refused
         if epoch != self._epoch:
-            # Another server, or the same emptied: it hears again what we know.
-            self._untold.update(dict.fromkeys(self._entries))
+            # Another server, or the same emptied: it hears again what we know. That may be old
+            # news to it, so it is a reminder only.
+            for name in self._entries:
+                self._untold.setdefault(name, True)
         self._epoch, self._seen = epoch, seen
         for name, payload, seconds in found:
             self._heard(name, payload, seconds)
@@ -203,7 +211,11 @@ class _Look:
     """One call and what it told; takes the reply itself."""
 
     def __init__(
-        self, owner: SharedState, line: Line, since: float, told: list[tuple[str, str]]
+        self,
+        owner: SharedState,
+        line: Line,
+        since: float,
+        told: dict[tuple[str, str], tuple[str, float]],
     ) -> None:
         self._owner = owner
         self.line = line

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest_twisted
-from twisted.internet.defer import maybeDeferred
 
 from gateway.admission.windows import Combined, Count, FixedWindow, Gcra, SlidingWindow
 from gateway.interfaces import IBuckets
+from gateway.testing import counted
 
 SECOND = 1_000_000
 NOW = 1_700_000_000 * SECOND
@@ -27,7 +27,7 @@ class BucketsContract:
     async def take(self, store: IBuckets, rule: Any, key: str, now: int, cost: int = 1) -> Count:
         """One request, whether the store knows at once or later."""
         self.at(now)
-        count = await maybeDeferred(store.take, rule, key, now, cost)
+        count = await counted(store.take(rule, key, now, cost))
         assert isinstance(count, Count)
         return count
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 
+from gateway.admission.pending import Pending
 from gateway.admission.windows import Combined, Count, FixedWindow, Gcra, SlidingWindow
-from gateway.interfaces import StoreUnreachable
 from gateway.stores.failover import LONG_REST, REST, Failover, share_of
 from gateway.stores.memory import MemoryBuckets
-from gateway.testing import SlowBuckets
+from gateway.testing import FailingBuckets, SlowBuckets
 from tests.contracts.buckets import NOW, SECOND
+
+FINE = Count(True, SlidingWindow(1, SECOND), 0, 1)
 
 
 class Remote(SlowBuckets):
@@ -24,10 +25,10 @@ class Remote(SlowBuckets):
         super().__init__()
         self.on_ready: Any = None
         self.on_lost: Any = None
-        self.trials: list[Deferred[Any]] = []
+        self.trials: list[Pending] = []
 
-    def probe(self) -> Deferred[Any]:
-        self.trials.append(Deferred())
+    def probe(self) -> Pending:
+        self.trials.append(Pending(None, "", 0, 1))
         return self.trials[-1]
 
 
@@ -45,19 +46,20 @@ class Play:
     def fall(self) -> Count:
         """The store does not answer a request: what becomes of that."""
         counting, found = self.take(), []
-        counting.addCallback(found.append)
-        self.remote.waiting.pop(0).errback(StoreUnreachable("it sleeps"))
-        assert isinstance(found[0], Count)
-        return found[0]
+        counting.then(found.append, None)
+        self.remote.waiting.pop(0).fail("it sleeps")
+        assert found == [counting]
+        assert isinstance(counting.count, Count)
+        return counting.count
 
 
 def test_the_store_decides_while_it_answers() -> None:
     """While it answers, its counts are passed on as they are."""
-    play, found = Play(), []
-    play.take().addCallback(found.append)
+    play = Play()
+    counting = play.take()
     count = Count(True, play.rule, 3, 7)
-    play.remote.waiting[0].callback(count)
-    assert found == [count]
+    play.remote.waiting[0].settle(count)
+    assert counting.count == count
     assert (play.failover.down, play.failover.failures) == (False, 0)
 
 
@@ -118,12 +120,12 @@ def test_trials_close_it_again() -> None:
         assert len(play.remote.trials) == 1
         play.clock.advance(60)
         assert len(play.remote.trials) == 1
-        play.remote.trials[0].errback(StoreUnreachable("still"))
+        play.remote.trials[0].fail("still")
         play.clock.advance(REST * 1.25)
         assert play.failover.down
-        play.remote.trials[1].callback(None)
+        play.remote.trials[1].settle(FINE)
         assert not play.failover.down
-    assert isinstance(play.take(), Deferred)
+    assert isinstance(play.take(), Pending)
     levels = [event["log_level"].name for event in logs if "log_level" in event]
     assert levels == ["error", "info"]
     assert not play.clock.getDelayedCalls()
@@ -137,7 +139,7 @@ def test_a_new_connection_is_tried_at_once() -> None:
     assert len(play.remote.trials) == 1
     play.remote.on_ready()
     assert len(play.remote.trials) == 1
-    play.remote.trials[0].callback(None)
+    play.remote.trials[0].settle(FINE)
     assert not play.failover.down
     assert not play.clock.getDelayedCalls()
 
@@ -158,7 +160,7 @@ def test_an_unsteady_store_is_left_longer() -> None:
         (call,) = play.clock.getDelayedCalls()
         rests.append(call.getTime() - play.clock.seconds())
         play.clock.advance(rests[-1])
-        play.remote.trials.pop().callback(None)
+        play.remote.trials.pop().settle(FINE)
     assert rests[0] <= REST * 1.25
     assert rests[-1] >= LONG_REST * 0.75
     assert max(rests) <= LONG_REST * 1.25
@@ -168,22 +170,27 @@ def test_an_unsteady_store_is_left_longer() -> None:
     assert call.getTime() - play.clock.seconds() <= REST * 1.25
 
 
-def test_other_failures_are_not_the_stores() -> None:
-    """A client that leaves, or a fault of ours, does not put the store aside."""
+def test_a_client_that_leaves() -> None:
+    """A client that leaves while the store is asked does not put the store aside; a store that fails does."""
     play, found = Play(), []
     counting = play.take()
-    counting.addErrback(found.append)
-    counting.cancel()
-    assert found[0].check(CancelledError)
+    counting.then(found.append, None)
+    counting.forget()
     assert not play.failover.down
+    play.remote.waiting[0].fail("it sleeps")
+    assert (found, play.failover.down) == ([], True)
 
 
 def test_a_store_that_fails_at_once() -> None:
     """A store that says no before anybody waits is one that failed."""
-    play, found = Play(), []
-    play.remote.take = lambda *_: fail(StoreUnreachable("no"))  # type: ignore[method-assign]
-    play.take().addCallback(found.append)
-    assert found[0].note == "local"
+    play = Play()
+    play.failover = Failover(FailsAtOnce(), play.local, play.clock)  # type: ignore[arg-type]
+    assert play.take().note == "local"
+
+
+class FailsAtOnce(FailingBuckets):
+    on_ready: Any = None
+    on_lost: Any = None
 
 
 def test_stop() -> None:

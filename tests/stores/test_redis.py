@@ -22,6 +22,7 @@ from gateway.stores.memory import MemoryBuckets
 from gateway.stores.redis import RedisBuckets
 from gateway.stores.script import sha, source
 from gateway.stores.url import StoreAddress, parse_url
+from gateway.testing import counted
 from tests.contracts.buckets import NOW, SECOND, BucketsContract
 from tests.stores.valkey import Valkey
 
@@ -97,11 +98,11 @@ def calls(valkey: Valkey) -> int:
 async def test_one_call_a_turn(shared_valkey: Valkey, stores: Callable[..., RedisBuckets]) -> None:
     """Requests of many users and routes that come in one turn are one call to the server."""
     store = stores(shared_valkey.url, timeout=5)
-    await store.take(rule(), "sub:x", NOW)
+    await counted(store.take(rule(), "sub:x", NOW))
     before = calls(shared_valkey)
     common, own = rule(), SlidingWindow(3, SECOND, "/own")
     counts = await gatherResults(
-        [store.take(common, f"sub:{n % 10}", NOW) for n in range(60)] + [store.take(own, "sub:1", NOW, 2)]
+        [counted(store.take(common, f"sub:{n % 10}", NOW)) for n in range(60)] + [counted(store.take(own, "sub:1", NOW, 2))]
     )
     assert calls(shared_valkey) == before + 1
     assert [count.allowed for count in counts[:60]] == [True] * 50 + [False] * 10
@@ -112,9 +113,9 @@ async def test_one_call_a_turn(shared_valkey: Valkey, stores: Callable[..., Redi
 async def test_a_great_turn_is_cut(shared_valkey: Valkey, stores: Callable[..., RedisBuckets]) -> None:
     """More requests than the server should be kept busy with at once go in several calls."""
     store, one = stores(shared_valkey.url, timeout=5), rule(1000)
-    await store.take(rule(), "sub:x", NOW)
+    await counted(store.take(rule(), "sub:x", NOW))
     before = calls(shared_valkey)
-    counts = await gatherResults([store.take(one, "sub:x", NOW) for _ in range(2 * module.BATCH + 1)])
+    counts = await gatherResults([counted(store.take(one, "sub:x", NOW)) for _ in range(2 * module.BATCH + 1)])
     assert calls(shared_valkey) == before + 3
     assert sum(count.allowed for count in counts) == 1000
 
@@ -125,9 +126,9 @@ async def test_two_gateways_share_counters(shared_valkey: Valkey, stores: Callab
     one = stores(shared_valkey.url, name="shared", timeout=5)
     two = stores(shared_valkey.url, name="shared", timeout=5, connections=3)
     other = stores(shared_valkey.url, name="other", timeout=5)
-    counts = await gatherResults([store.take(rule(7), "sub:x", NOW) for _ in range(6) for store in (one, two)])
+    counts = await gatherResults([counted(store.take(rule(7), "sub:x", NOW)) for _ in range(6) for store in (one, two)])
     assert sum(count.allowed for count in counts) == 7
-    assert (await other.take(rule(7), "sub:x", NOW)).remaining == 6
+    assert (await counted(other.take(rule(7), "sub:x", NOW))).remaining == 6
     keys = shared_valkey.ask("KEYS", "{shared}*")
     assert keys == [b"{shared}:1:default|sliding-window:7/60000000:sub:x"]
 
@@ -136,9 +137,9 @@ async def test_two_gateways_share_counters(shared_valkey: Valkey, stores: Callab
 async def test_a_forgotten_script_is_loaded_again(shared_valkey: Valkey, stores: Callable[..., RedisBuckets]) -> None:
     """A server that has lost the script gets it again; no request fails for it, none counts twice."""
     store = stores(shared_valkey.url, timeout=5)
-    assert (await store.take(rule(), "sub:x", NOW)).remaining == 4
+    assert (await counted(store.take(rule(), "sub:x", NOW))).remaining == 4
     shared_valkey.ask("SCRIPT", "FLUSH")
-    counts = await gatherResults([store.take(rule(), "sub:x", NOW) for _ in range(3)])
+    counts = await gatherResults([counted(store.take(rule(), "sub:x", NOW)) for _ in range(3)])
     assert [count.remaining for count in counts] == [3, 2, 1]
 
 
@@ -146,14 +147,14 @@ async def test_a_forgotten_script_is_loaded_again(shared_valkey: Valkey, stores:
 async def test_a_stopped_server(valkey: Valkey, stores: Callable[..., RedisBuckets]) -> None:
     """A server that does not answer is told of at the time-out, and used again when it does."""
     store = stores(valkey.url)
-    await store.take(rule(), "sub:x", NOW)
+    await counted(store.take(rule(), "sub:x", NOW))
     valkey.signal(signal.SIGSTOP)
     with pytest.raises(StoreUnreachable, match="within 50 ms"):
-        await store.take(rule(), "sub:x", NOW)
+        await counted(store.take(rule(), "sub:x", NOW))
     valkey.signal(signal.SIGCONT)
     await recovered(store)
     # The call that timed out was counted all the same: more is counted than passed, never less.
-    assert (await store.take(rule(), "sub:x", NOW)).remaining == 2
+    assert (await counted(store.take(rule(), "sub:x", NOW))).remaining == 2
 
 
 @pytest_twisted.ensureDeferred
@@ -162,13 +163,13 @@ async def test_a_stopped_server_is_left_at_last(
 ) -> None:
     """A connection that owes an answer too long is dropped: the next one may find a living server."""
     store = stores(valkey.url, timeout=0.02)
-    await store.take(rule(), "sub:x", NOW)
+    await counted(store.take(rule(), "sub:x", NOW))
     before = store.links[0].connection
     monkeypatch.setattr(module, "GIVE_UP", 0.05)
     valkey.signal(signal.SIGSTOP)
     while store.links[0].connection is before:
         with pytest.raises(StoreUnreachable):
-            await store.probe()
+            await counted(store.probe())
     valkey.signal(signal.SIGCONT)
     await recovered(store)
 
@@ -177,7 +178,7 @@ async def recovered(store: RedisBuckets) -> None:
     """Until the store counts again; the test's time-out bounds it."""
     while True:
         try:
-            await store.probe()
+            await counted(store.probe())
         except StoreUnreachable:
             await pause()
         else:
@@ -195,19 +196,19 @@ def pause(seconds: float = 0.005) -> Deferred[None]:
 async def test_a_killed_server(valkey: Valkey, stores: Callable[..., RedisBuckets]) -> None:
     """Whoever waits for a server that dies is told at once; a new, empty one is used as soon as it is there."""
     store = stores(valkey.url, timeout=30)
-    await store.take(rule(), "sub:x", NOW)
+    await counted(store.take(rule(), "sub:x", NOW))
     valkey.signal(signal.SIGSTOP)
-    waiting = [store.take(rule(), "sub:x", NOW) for _ in range(3)]
+    waiting = [counted(store.take(rule(), "sub:x", NOW)) for _ in range(3)]
     await pause()
     valkey.kill()
     for each in waiting:
         with pytest.raises(StoreUnreachable):
             await each
     with pytest.raises(StoreUnreachable):
-        await store.take(rule(), "sub:x", NOW)
+        await counted(store.take(rule(), "sub:x", NOW))
     valkey.start()
     await recovered(store)
-    assert (await store.take(rule(), "sub:x", NOW)).remaining == 4
+    assert (await counted(store.take(rule(), "sub:x", NOW))).remaining == 4
 
 
 @pytest_twisted.ensureDeferred
@@ -218,12 +219,12 @@ async def test_what_waits_is_bounded(
     monkeypatch.setattr(module, "MOST_WAITING", 10)
     store = stores(valkey.url, timeout=30)
     valkey.signal(signal.SIGSTOP)
-    waiting = [store.take(rule(), "sub:x", NOW) for _ in range(10)]
+    waiting = [counted(store.take(rule(), "sub:x", NOW)) for _ in range(10)]
     with pytest.raises(StoreUnreachable, match="too many"):
-        await store.take(rule(), "sub:x", NOW)
+        await counted(store.take(rule(), "sub:x", NOW))
     valkey.signal(signal.SIGCONT)
     await gatherResults(waiting)
-    assert not (await store.take(rule(), "sub:x", NOW)).allowed
+    assert not (await counted(store.take(rule(), "sub:x", NOW))).allowed
 
 
 @pytest.mark.parametrize("setup", [("maxmemory", "1"), ("min-replicas-to-write", "1")])
@@ -233,25 +234,25 @@ async def test_a_server_that_can_not_write(
 ) -> None:
     """A server that answers but refuses writes (full, read-only) is a failed one until it writes again."""
     store = stores(valkey.url, timeout=5)
-    await store.take(rule(), "sub:x", NOW)
+    await counted(store.take(rule(), "sub:x", NOW))
     valkey.ask("CONFIG", "SET", *setup)
     with pytest.raises(StoreUnreachable, match=r"it says (OOM|NOREPLICAS)"):
-        await store.take(rule(), "sub:x", NOW)
+        await counted(store.take(rule(), "sub:x", NOW))
     with pytest.raises(StoreUnreachable):
-        await store.probe()
+        await counted(store.probe())
     valkey.ask("CONFIG", "SET", setup[0], "0")
-    assert (await store.take(rule(), "sub:x", NOW)).remaining == 3
+    assert (await counted(store.take(rule(), "sub:x", NOW))).remaining == 3
 
 
 @pytest_twisted.ensureDeferred
 async def test_a_replica_is_left(valkey: Valkey, stores: Callable[..., RedisBuckets]) -> None:
     """A server that has become a replica is left: its name may lead elsewhere by now."""
     store = stores(valkey.url, timeout=5)
-    await store.take(rule(), "sub:x", NOW)
+    await counted(store.take(rule(), "sub:x", NOW))
     before = store.links[0].connection
     valkey.ask("REPLICAOF", "127.0.0.1", "1")
     with pytest.raises(StoreUnreachable, match=r"READONLY|MASTERDOWN"):
-        await store.take(rule(), "sub:x", NOW)
+        await counted(store.take(rule(), "sub:x", NOW))
     while store.links[0].connection is before:
         await pause()
     valkey.ask("REPLICAOF", "NO", "ONE")
@@ -266,11 +267,11 @@ async def test_user_password_and_database(valkey: Valkey, stores: Callable[..., 
     valkey.ask("ACL", "SETUSER", "default", "-select", "-evalsha")
     path = valkey.path
     store = stores(f"unix://gw:pa%3Ass%40%2F@{path}?db=5", name="acl", timeout=5)
-    assert (await store.take(rule(), "sub:x", NOW)).remaining == 4
+    assert (await counted(store.take(rule(), "sub:x", NOW))).remaining == 4
     assert b"db5:keys=1," in valkey.ask("INFO", "keyspace")
     wrong = stores(f"unix://gw:hunter2@{path}?db=5", name="acl", timeout=5)
     with pytest.raises(StoreUnreachable, match="refuses the user and password") as raised:
-        await wrong.take(rule(), "sub:x", NOW)
+        await counted(wrong.take(rule(), "sub:x", NOW))
     assert "hunter2" not in str(raised.value)
 
 
@@ -293,7 +294,7 @@ async def test_nonsense_is_no_count(stores: Callable[..., RedisBuckets], says: b
     store = stores(f"redis://127.0.0.1:{port.getHost().port}", timeout=5)
     try:
         with pytest.raises(StoreUnreachable) as raised:
-            await store.take(rule(), "sub:x", NOW)
+            await counted(store.take(rule(), "sub:x", NOW))
         assert "\x1b" not in str(raised.value)
     finally:
         store.stop()
@@ -307,7 +308,7 @@ async def test_nobody_there(stores: Callable[..., RedisBuckets]) -> None:
         closed.bind(("127.0.0.1", 0))
         store = stores(f"redis://127.0.0.1:{closed.getsockname()[1]}", timeout=5)
         with pytest.raises(StoreUnreachable, match="refused"):
-            await store.take(rule(), "sub:x", NOW)
+            await counted(store.take(rule(), "sub:x", NOW))
 
 
 @pytest_twisted.ensureDeferred
@@ -315,20 +316,22 @@ async def test_a_client_that_leaves(shared_valkey: Valkey, stores: Callable[...,
     """A request that is cut while it waits disturbs no other."""
     store = stores(shared_valkey.url, timeout=5)
     gone, stays = store.take(rule(), "sub:x", NOW), store.take(rule(), "sub:y", NOW)
-    gone.addErrback(lambda _: None)
-    gone.cancel()
-    assert (await stays).remaining == 4
+    heard: list[object] = []
+    gone.then(heard.append, None)
+    gone.forget()
+    assert (await counted(stays)).remaining == 4
+    assert heard == []
 
 
 @pytest_twisted.ensureDeferred
 async def test_stopping_leaves_nobody_waiting(valkey: Valkey, stores: Callable[..., RedisBuckets]) -> None:
     """At the end whoever still waits is told."""
     store = stores(valkey.url, timeout=30)
-    await store.take(rule(), "sub:x", NOW)
+    await counted(store.take(rule(), "sub:x", NOW))
     valkey.signal(signal.SIGSTOP)
-    sent = store.take(rule(), "sub:x", NOW)
+    sent = counted(store.take(rule(), "sub:x", NOW))
     await pause()
-    waiting = store.take(rule(), "sub:y", NOW)
+    waiting = counted(store.take(rule(), "sub:y", NOW))
     store.stop()
     for each in (sent, waiting):
         with pytest.raises(StoreUnreachable):

@@ -50,6 +50,19 @@ class Process:
         self.store.stop()
 
 
+class Fake:
+    """A connection that keeps what was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[Any] = []
+
+    def ask(self, _data: bytes, waiter: Any) -> None:
+        self.asked.append(waiter)
+
+    def abort(self) -> None:
+        raise AssertionError
+
+
 @pytest.fixture
 def processes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Process]]:
     """Makes processes, which look often, and stops them."""
@@ -78,6 +91,39 @@ async def test_all_hear_what_one_says(shared_valkey: Valkey, processes: Callable
     await late.until("é\n|x", "changed")
     await one.until("é\n|x", "changed")
     assert (one.state.entries("ban").keys(), other.heard) == ({"é\n|x"}, {})
+
+
+def test_what_is_said_anew_while_it_is_told_is_told_again() -> None:
+    """An entry that changes while the old one is on its way is not lost."""
+    line = Fake()
+    clock = Clock()
+    state = SharedState(lambda: line, clock, "x")
+    state.put("ban", "a", "1", 60)
+    state.start()
+    clock.advance(0)
+    state.put("ban", "a", "2", 60)
+    line.asked[0].callback([b"e", b"1", b"1", 0])
+    clock.advance(module.LOOK)
+    assert [payload for payload, _ in line.asked[1].told.values()] == ["2"]
+    line.asked[1].callback([b"e", b"2", b"1", 0])
+    clock.advance(module.LOOK)
+    assert not line.asked[2].told
+    state.stop()
+
+
+def test_reminders_never_replace(shared_valkey: Valkey) -> None:
+    """What a server is only reminded of does not take the place of what it has."""
+    keys = [f"{{remind{next(_names)}}}:{each}" for each in "poem"]
+    text = module._SOURCE.read_bytes()
+
+    def put(payload: str, reminder: int) -> list[Any]:
+        found = shared_valkey.ask("EVAL", text, 4, *keys, "", 0, 9, 9, "ban\0a", payload, 60_000_000, reminder)
+        assert isinstance(found, list)
+        return found[4:6]
+
+    assert put("old", 1) == [b"ban\0a", b"old"]
+    assert put("new", 0) == [b"ban\0a", b"new"]
+    assert put("old", 1) == [b"ban\0a", b"new"]
 
 
 @pytest_twisted.ensureDeferred
@@ -158,18 +204,7 @@ def test_there_is_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("reply", [None, b"", [], [b"", b"1", b"x", 0], [b"e", b"1", b"1", 0, b"nokind", b"", b"9"], [b"e", b"1", b"1", 0, b"a"]])
 def test_nonsense_is_dropped(reply: Any) -> None:
     """A reply of another form changes nothing and stops nothing."""
-
-    class Fake:
-        asked: list[Any] = []
-
-        def ask(self, _data: bytes, waiter: Any) -> None:
-            self.asked.append(waiter)
-
-        def abort(self) -> None:
-            raise AssertionError
-
     clock, line = Clock(), Fake()
-    line.asked = []
     state = SharedState(lambda: line, clock, "x")
     state.put("ban", "a", "1", 60)
     state.start()
@@ -177,7 +212,7 @@ def test_nonsense_is_dropped(reply: Any) -> None:
     line.asked[0].callback(reply)
     clock.advance(module.LOOK)
     assert len(line.asked) == 2
-    assert line.asked[1].told == [("ban", "a")]
+    assert list(line.asked[1].told) == [("ban", "a")]
     state.stop()
     assert not clock.getDelayedCalls()
 
