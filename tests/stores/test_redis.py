@@ -20,19 +20,18 @@ from gateway.stores import redis as module
 from gateway.stores.failover import Failover
 from gateway.stores.memory import MemoryBuckets
 from gateway.stores.redis import RedisBuckets
-from gateway.stores.script import sha, source
+from gateway.stores.script import sha
 from gateway.stores.url import StoreAddress, parse_url
 from gateway.testing import counted
 from tests.contracts.buckets import NOW, SECOND, BucketsContract
-from tests.stores.valkey import Valkey
+from tests.stores.valkey import Valkey, on_a_clock_of_the_tests
 
 _names = itertools.count()
-_CLOCK = b"local now = tonumber(redis.call('GET', '{clock}'))\n"
 
 
 def told(store: RedisBuckets) -> RedisBuckets:
     """The store goes by a clock that the test sets."""
-    store._source = source(_CLOCK)
+    store._source = on_a_clock_of_the_tests()
     store._sha = sha(store._source)
     return store
 

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from gateway.admission.windows import Combined, FixedWindow, Gcra, Rule, SlidingWindow
 from gateway.stores.script import Kind, answers, ask, sha, source
 from tests.contracts.buckets import NOW, SECOND
-from tests.stores.valkey import Valkey, reply
+from tests.stores.valkey import Valkey, on_a_clock_of_the_tests, reply
 from tests.stores.valkey import ask as command
 
-#: The test's clock: kept in a key, so that the arguments are production's own.
+_TIMED = on_a_clock_of_the_tests()
+#: The same with the counters' own lives.
 _CLOCK = b"local now = tonumber(redis.call('GET', '{clock}'))\n"
 _names = itertools.count()
 
@@ -26,15 +27,15 @@ def sock(shared_valkey: Valkey) -> Iterator[socket.socket]:
     """A connection to a server that has both scripts."""
     with socket.socket(socket.AF_UNIX) as found:
         found.connect(str(shared_valkey.path))
-        for text in (source(_CLOCK), source()):
+        for text in (_TIMED, source(), source(_CLOCK)):
             command(found, "SCRIPT", "LOAD", text)
         yield found
 
 
-def take(sock: socket.socket, kinds: list[tuple[Kind, list[str]]], now: int) -> list[object]:
+def take(sock: socket.socket, kinds: list[tuple[Kind, list[str]]], now: int, text: bytes = _TIMED) -> list[object]:
     """Ask the script at a time of the test's."""
     command(sock, "SET", "{clock}", now)
-    sock.sendall(ask(kinds, sha(source(_CLOCK))))
+    sock.sendall(ask(kinds, sha(text)))
     return list(answers(kinds, reply(sock)))
 
 
@@ -115,7 +116,7 @@ def test_counters_go_by_themselves(sock: socket.socket) -> None:
     lives = {}
     for rule in (SlidingWindow(5, 60 * SECOND), FixedWindow(5, 60 * SECOND), Gcra(6, 60 * SECOND, 2)):
         kind, name = Kind(b"{life}", rule, 1), f"sub:{next(_names)}"
-        take(sock, [(kind, [name])], NOW + 1)
+        take(sock, [(kind, [name])], NOW + 1, source(_CLOCK))
         counter = kind.prefix + name.encode()
         lives[rule.algorithm] = command(sock, "PTTL", counter)
     assert 60_000 < lives["sliding-window"] <= 63_751
