@@ -44,12 +44,14 @@ class Connection(txredisapi.RedisProtocol):
 
     @ivar on_lost: called once with why, when the connection has gone.
     @ivar stuck: since when the oldest answer is overdue, or C{None}.
+    @ivar ended: why it has gone.
     """
 
     def __init__(self) -> None:
         super().__init__(charset=None, convertNumbers=False)
         self.on_lost: Callable[[str], object] | None = None
         self.stuck: float | None = None
+        self.ended: Failure | None = None
 
     def connectionMade(self) -> None:
         """No call waits for the one before it."""
@@ -71,6 +73,7 @@ class Connection(txredisapi.RedisProtocol):
 
     def connectionLost(self, why: Failure) -> None:
         """Everybody who waits is told, then the owner."""
+        self.ended = why
         super().connectionLost(why)
         if self.on_lost is not None:
             self.on_lost(why.getErrorMessage())
@@ -154,8 +157,11 @@ class Link:
 
     def _failed(self, failure: Failure) -> None:
         self._opening = None
-        if self._made is not None:
-            self._made.abort()
+        made = self._made
+        if made is not None:
+            made.abort()
+            if made.ended is not None and failure.check(txredisapi.ConnectionError):
+                failure = made.ended  # it knows better, as when the certificate is not valid
         self._again(_sentence(failure))
 
     def _again(self, why: str) -> None:
