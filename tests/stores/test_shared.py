@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import re
 import signal
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,11 +15,13 @@ import pytest_twisted
 from twisted.internet import reactor  # noqa: TID251 - pytest-twisted runs this one
 from twisted.internet.task import Clock
 
+from gateway.admission.windows import SlidingWindow
 from gateway.stores import shared as module
 from gateway.stores.redis import RedisBuckets
 from gateway.stores.shared import SharedState
 from gateway.stores.sharing import share_circuits
 from gateway.stores.url import parse_url
+from gateway.testing import counted
 from gateway.upstream.circuits import Circuits
 from gateway.verdicts import Refused
 from tests.stores.test_redis import pause
@@ -91,6 +96,34 @@ async def test_all_hear_what_one_says(shared_valkey: Valkey, processes: Callable
     await late.until("é\n|x", "changed")
     await one.until("é\n|x", "changed")
     assert (one.state.entries("ban").keys(), other.heard) == ({"é\n|x"}, {})
+
+
+def rights() -> list[str]:
+    """What docs/management.md says a user of the gateway's own needs."""
+    text = (Path(__file__).parents[2] / "docs" / "management.md").read_text()
+    found = re.search(r"ACL SETUSER gateway on >PASSWORD ~\{gateway\}\* ([^`]+)`", text)
+    assert found is not None
+    return found[1].split()
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_documented_rights_are_enough(valkey: Valkey, processes: Callable[..., Process]) -> None:
+    """A user with the rights that the manual names, and no others, can count and tell."""
+    valkey.ask("ACL", "SETUSER", "gw", "reset", "on", ">pw", "~{rights}*", *rights())
+    with monkeypatched_url(valkey, f"unix://gw:pw@{valkey.path}?db=1"):
+        one, two = processes(valkey, "rights"), processes(valkey, "rights")
+        one.state.put("ban", "a", "1", 60)
+        await two.until("a", "1")
+        counting = one.store.take(SlidingWindow(5, 60_000_000), "sub:x", 0)
+        assert (await counted(counting)).remaining == 4
+
+
+@contextlib.contextmanager
+def monkeypatched_url(valkey: Valkey, url: str) -> Iterator[None]:
+    """The server under another URL."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(valkey), "url", property(lambda _: url))
+        yield
 
 
 def test_what_is_said_anew_while_it_is_told_is_told_again() -> None:
