@@ -70,10 +70,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _check(options: argparse.Namespace) -> int:
     settings = read(options.file, os.environ)
-    store = settings.ratelimit.store
-    where = "this process's memory" if isinstance(store, str) else str(store)
-    print(f"counters in {where}\n")
     print(effective(settings))
+    store = settings.ratelimit.store
+    print(f"counters in {'memory' if isinstance(store, str) else store}")
     for warning in settings.warnings:
         print(f"warning: {warning}")
     print(f"{options.file}: {len(settings.routes)} routes, no problem found")
