@@ -77,7 +77,7 @@ class GatewayService(Service):
             settings, reactor, failure_policies(settings), processes(settings)
         )
         if self.store is not None:
-            share_circuits(circuits, self.store.state, time.monotonic)
+            share_circuits(lambda: circuits, self.store.state, time.monotonic)
         self.buckets: Any = (
             self.store.buckets if self.store else MemoryBuckets(settings.ratelimit.keys)
         )

@@ -100,6 +100,13 @@ class Failover:
         """Forget local counters that have expired."""
         self._local.sweep(now)
 
+    def reconfigure(self, policy: str, policies: Mapping[bytes, str], share: int) -> None:
+        """Other settings hold from now on; counters, and whether the store is used, stay."""
+        self._policy, self._policies = policy, dict(policies)
+        if share != self._share:
+            self._share = share
+            self._shares.clear()
+
     def stop(self) -> None:
         """Try no more."""
         self._remote.on_ready = self._remote.on_lost = None

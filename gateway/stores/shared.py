@@ -50,6 +50,7 @@ class SharedState:
     @param line: the connection of the moment, or C{None}.
     @param clock: tells the time and calls later.
     @param name: the gateway's: those of one name hear each other.
+    @ivar before: called before each look, to L{put} what is new.
     @ivar refused: entries for which there was no room.
     """
 
@@ -71,6 +72,7 @@ class SharedState:
         self._epoch, self._seen = b"", b"0"
         self._asking: _Look | None = None
         self._call: Any = None
+        self.before: list[Callable[[], object]] = []
         self.refused = 0
 
     def start(self) -> None:
@@ -124,6 +126,8 @@ class SharedState:
     def _look(self) -> None:
         self._call = self._clock.callLater(LOOK, self._look)
         self._forget()
+        for call in self.before:
+            call()
         now = self._clock.seconds()
         if self._asking is not None:
             if now - self._asking.since >= GIVE_UP:

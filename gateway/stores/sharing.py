@@ -116,20 +116,29 @@ def shared_store(
     return SharedStore(address, remote, buckets, state, server)
 
 
-def share_circuits(circuits: Circuits, state: SharedState, clock: Callable[[], float]) -> None:
+def share_circuits(
+    circuits: Callable[[], Circuits], state: SharedState, clock: Callable[[], float]
+) -> None:
     """
     What opens here opens for all others, and the other way round.
 
+    @param circuits: those of the configuration that serves.
     @param clock: monotonic seconds, as the circuits are asked with.
     """
+    told: dict[tuple[str, int], int] = {}
 
-    def opened(address: tuple[str, int], seconds: float) -> None:
-        host, port = address
-        state.put("circuit", f"{host}|{port}", "open", seconds)
+    def tell() -> None:
+        now = clock()
+        for address, circuit in circuits().each():
+            if circuit.opened != told.get(address, 0):
+                told[address] = circuit.opened
+                left = circuit.left(now)
+                if left > 0:
+                    state.put("circuit", f"{address[0]}|{address[1]}", "open", left)
 
     def heard(key: str, _payload: str, seconds: float) -> None:
         host, _, port = key.rpartition("|")
-        circuits.opened_elsewhere((host, int(port)), seconds, clock())
+        circuits().opened_elsewhere((host, int(port)), seconds, clock())
 
-    circuits.on_open = opened
+    state.before.append(tell)
     state.listen("circuit", heard)

@@ -10,7 +10,7 @@ says nothing about the present and is ignored.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable
 from math import ceil
 
 from gateway.verdicts import Reason, Refused
@@ -22,20 +22,17 @@ class Circuit:
 
     @ivar failures: consecutive ones that open it.
     @ivar reset_after: seconds it stays open before a trial.
-    @ivar opened: how often it has opened.
-    @ivar on_open: called with C{reset_after} when failures here have opened it.
+    @ivar opened: how often failures in this process have opened it.
     """
 
     __slots__ = (
-        "_counted", "_generation", "_open_until", "_trial", "failures", "on_open", "opened",
-        "reset_after",
+        "_counted", "_generation", "_open_until", "_trial", "failures", "opened", "reset_after",
     )  # fmt: skip
 
     def __init__(self, failures: int, reset_after: float) -> None:
         self.failures = failures
         self.reset_after = reset_after
         self.opened = 0
-        self.on_open: Callable[[float], object] | None = None
         self._counted = 0
         self._generation = 0
         self._open_until: float | None = None
@@ -92,17 +89,19 @@ class Circuit:
         if self._open_until is None:
             self._rest(now + min(seconds, self.reset_after))
 
+    def left(self, now: float) -> float:
+        """Seconds until it lets a trial through; 0 when it does, or is closed."""
+        return max(0.0, self._open_until - now) if self._open_until is not None else 0.0
+
     def _open(self, now: float) -> None:
+        self.opened += 1
         self._rest(now + self.reset_after)
-        if self.on_open is not None:
-            self.on_open(self.reset_after)
 
     def _rest(self, until: float) -> None:
         self._open_until = until
         self._trial = False
         self._counted = 0
         self._generation += 1
-        self.opened += 1
 
 
 class Circuits:
@@ -111,21 +110,16 @@ class Circuits:
 
     Where routes to one address differ, the stricter word holds: the fewest failures, the
     longest rest.
-
-    @ivar on_open: called with an address and seconds when failures here have opened a
-        circuit, so that other processes can be told.
     """
 
     def __init__(self) -> None:
         self._circuits: dict[tuple[str, int], Circuit] = {}
-        self.on_open: Callable[[tuple[str, int], float], object] | None = None
 
     def of(self, address: tuple[str, int], failures: int, reset_after: float) -> Circuit:
         """The circuit of (host, port)."""
         circuit = self._circuits.get(address)
         if circuit is None:
             circuit = self._circuits[address] = Circuit(failures, reset_after)
-            circuit.on_open = lambda seconds: self._opened(address, seconds)
         circuit.failures = min(circuit.failures, failures)
         circuit.reset_after = max(circuit.reset_after, reset_after)
         return circuit
@@ -136,9 +130,9 @@ class Circuits:
         if circuit is not None:
             circuit.opened_elsewhere(seconds, now)
 
-    def _opened(self, address: tuple[str, int], seconds: float) -> None:
-        if self.on_open is not None:
-            self.on_open(address, seconds)
+    def each(self) -> Iterable[tuple[tuple[str, int], Circuit]]:
+        """All of them, by address."""
+        return self._circuits.items()
 
     def states(self, now: float) -> dict[tuple[str, int], str]:
         """Every address's state."""

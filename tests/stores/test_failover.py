@@ -99,6 +99,16 @@ def test_a_routes_own_policy() -> None:
     assert play.take(own).note == "closed"
 
 
+def test_other_settings() -> None:
+    """After a reload the new policy and share hold, and what was counted stays counted."""
+    play = Play("closed", share=2)
+    play.fall()
+    play.failover.reconfigure("local", {}, 2)
+    assert [play.take().allowed for _ in range(3)] == [True, True, False]
+    play.failover.reconfigure("local", {}, 1)
+    assert play.take().limit == 4
+
+
 def test_costs_above_the_share_pass_one_by_one() -> None:
     """A request that costs more than this process's share takes all of it, rather than never to pass."""
     play = Play(share=4)

@@ -7,6 +7,7 @@ import itertools
 import re
 import signal
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -255,10 +256,10 @@ async def test_a_circuit_opens_for_all(shared_valkey: Valkey, processes: Callabl
     """A circuit that opens in one process opens in the others, until a trial of their own."""
     name, clock = f"shared{next(_names)}", Clock()
     all_circuits = []
-    for process in (processes(shared_valkey, name), processes(shared_valkey, name)):
-        circuits = Circuits()
-        share_circuits(circuits, process.state, clock.seconds)
-        all_circuits.append(circuits)
+    for number in range(2):
+        all_circuits.append(Circuits())
+        state = processes(shared_valkey, name).state
+        share_circuits(partial(all_circuits.__getitem__, number), state, clock.seconds)
     address = ("10.0.0.1", 80)
     mine, theirs = (circuits.of(address, 2, 30.0) for circuits in all_circuits)
     for _ in range(2):
