@@ -3,13 +3,15 @@
 Makes rules out of settings: the keys, the common terms and the terms of every route.
 
 Lets in only settings that have been read without a problem; decides nothing about a
-request. Rules that a route does not override are shared by identity.
+request. Rules that a route does not override are shared by identity, and so are rules
+that mean the same as in the configuration before: counters and caches hang on them.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
 
 from gateway.admission.addresses import AddressRules
 from gateway.admission.identity import IdentityRules
@@ -30,6 +32,42 @@ from gateway.settings import (
 from gateway.stores.memory import MemoryBuckets
 from gateway.terms import Terms
 from gateway.upstream.targets import Targets
+
+
+class Rules:
+    """
+    The rules of one configuration that others hold on to by identity.
+
+    @param before: those of the configuration before.
+    """
+
+    def __init__(self, before: Rules | None = None) -> None:
+        self._before = before
+        self._made: dict[tuple[Hashable, ...], Any] = {}
+
+    def of(self, kind: str, meaning: Hashable, make: Callable[[], Any]) -> Any:
+        """The one rule of its kind that means this."""
+        key = (kind, meaning)
+        rule = self._made.get(key)
+        if rule is None and self._before is not None:
+            rule = self._before._made.get(key)
+        if rule is None:
+            rule = make()
+        self._made[key] = rule
+        return rule
+
+    def all(self, kind: str) -> set[Any]:
+        """Every rule of a kind."""
+        return {rule for (made, _), rule in self._made.items() if made == kind}
+
+    def hold(self) -> None:
+        """The configuration before has gone."""
+        self._before = None
+
+
+def key_meaning(jwt: JwtSettings) -> Hashable:
+    """What a verified token was verified with."""
+    return jwt.algorithms, jwt.secret.reveal() if jwt.secret is not None else jwt.public_key
 
 
 def verification_key(jwt: JwtSettings) -> VerificationKey:
@@ -85,12 +123,16 @@ def processes(settings: Settings) -> int:
     return (settings.gateway.workers or os.cpu_count() or 1) * settings.ratelimit.machines
 
 
-def refused_limit(settings: RateLimitSettings) -> RefusedLimit | None:
+def refused_limit(settings: RateLimitSettings, rules: Rules) -> RefusedLimit | None:
     """The limit on refused tokens, where there is one."""
     if not settings.refused:
         return None
     rule = windows_rule(settings.refused, "refused", ietf=settings.ietf_headers)
-    return RefusedLimit(rule, MemoryBuckets(settings.refused_keys))
+    meaning = (rule.id, settings.ietf_headers, settings.refused_keys)
+    limit: RefusedLimit = rules.of(
+        "refused", meaning, lambda: RefusedLimit(rule, MemoryBuckets(settings.refused_keys))
+    )
+    return limit
 
 
 def address_rules(settings: IpSettings) -> AddressRules:
@@ -110,50 +152,63 @@ def cors_rules(settings: CorsSettings) -> CorsRules:
     )
 
 
-def identity_rules(settings: JwtSettings) -> IdentityRules:
+def identity_rules(settings: JwtSettings, rules: Rules) -> IdentityRules:
     """What is asked of a token beyond its signature."""
-    return IdentityRules(
-        issuer=settings.issuer,
-        audience=settings.audience,
-        leeway=settings.leeway,
-        require_exp=settings.require_exp,
-        role_claim=settings.role_claim,
-        default_role=settings.default_role,
-    )
+    meaning = (
+        settings.issuer, settings.audience, settings.leeway, settings.require_exp,
+        settings.role_claim, settings.default_role,
+    )  # fmt: skip
+    found: IdentityRules = rules.of("identity", meaning, lambda: IdentityRules(*meaning))
+    return found
 
 
-def terms_of(settings: Settings) -> Terms:
+def counter(settings: RateLimitSettings, rules: Rules, owner: str = "default") -> Any:
+    """
+    The limiter's rule, with the counters that hang on it.
+
+    @param owner: see L{rate_rule}.
+    """
+    rule = rate_rule(settings, owner)
+    return rules.of("rate", (rule.id, settings.ietf_headers), lambda: rule)
+
+
+def terms_of(settings: Settings, rules: Rules) -> Terms:
     """The terms of requests that no route takes, and what routes share."""
     return Terms(
         addresses=address_rules(settings.ip),
         cors=cors_rules(settings.cors),
-        identity=identity_rules(settings.jwt),
-        rate=rate_rule(settings.ratelimit),
+        identity=identity_rules(settings.jwt, rules),
+        rate=counter(settings.ratelimit, rules),
         rate_key=settings.ratelimit.key,
         plan_claim=settings.ratelimit.plan_claim,
-        plans={name: rate_rule(plan, name) for name, plan in settings.plans},
+        plans={name: counter(plan, rules, name) for name, plan in settings.plans},
         cost=settings.ratelimit.cost,
         costs=_costs(settings.ratelimit),
         max_body=settings.body.max_size,
     )
 
 
-def routes_of(settings: Settings, common: Terms, targets: Targets) -> RouteTable[Terms]:
+def routes_of(
+    settings: Settings, common: Terms, targets: Targets, rules: Rules
+) -> RouteTable[Terms]:
     """The table of routes with their terms."""
     return RouteTable(
-        {route.prefix: _route_terms(settings, route, common, targets) for route in settings.routes}
+        {
+            route.prefix: _route_terms(settings, route, common, targets, rules)
+            for route in settings.routes
+        }
     )
 
 
 def _route_terms(
-    settings: Settings, route: RouteSettings, common: Terms, targets: Targets
+    settings: Settings, route: RouteSettings, common: Terms, targets: Targets, rules: Rules
 ) -> Terms:
     return Terms(
         route=route.prefix,
         addresses=common.addresses if route.ip is settings.ip else address_rules(route.ip),
         cors=common.cors if route.cors is settings.cors else cors_rules(route.cors),
-        identity=common.identity if route.jwt is settings.jwt else identity_rules(route.jwt),
-        rate=rate_rule(route.ratelimit, route.prefix) if route.own_counter else common.rate,
+        identity=identity_rules(route.jwt, rules),
+        rate=counter(route.ratelimit, rules, route.prefix) if route.own_counter else common.rate,
         rate_key=route.ratelimit.key,
         plan_claim=route.ratelimit.plan_claim,
         plans={} if route.own_counter else common.plans,

@@ -18,6 +18,7 @@ from twisted.web.resource import IResource
 from gateway.admission.authentication import Authenticated, Guarded
 from gateway.admission.cors import CORSAnswered
 from gateway.admission.health import HealthAnswered
+from gateway.admission.inflight import Flying, InFlightLimited
 from gateway.admission.ipfilter import IPFiltered
 from gateway.admission.peer import PeerNamed
 from gateway.admission.peers import TrustedProxies
@@ -44,6 +45,7 @@ class Parts:
     What the stages are made of.
 
     @ivar terms: of requests that no route takes.
+    @ivar most_flying: requests that may be under way at once; 0: no limit.
     @ivar refused: the limit on refused tokens; C{None}: there is none.
     @ivar now: the wall clock, unix seconds.
     @ivar clock: monotonic seconds.
@@ -60,6 +62,8 @@ class Parts:
     refused: RefusedLimit | None
     now: Callable[[], float]
     clock: Callable[[], float]
+    flying: Flying
+    most_flying: int = 0
 
 
 class Stage(NamedTuple):
@@ -86,6 +90,8 @@ STAGES: tuple[Stage, ...] = (
     Stage(2, "IPFiltered", "403", lambda p, inner: IPFiltered(inner, p.terms)),
     Stage(3, "CORSAnswered", "200 to OPTIONS", lambda p, inner: CORSAnswered(inner, p.terms)),
     Stage(4, "HealthAnswered", "200 to /health", lambda p, inner: HealthAnswered(inner, p.edge)),
+    Stage(4, "InFlightLimited", "503, where configured", lambda p, inner: InFlightLimited(
+        inner, p.flying, p.most_flying) if p.most_flying else inner),
     Stage(5, "Authenticated", "401, 429", _authenticated),
     Stage(6, "RateLimited", "429, 503", lambda p, inner: RateLimited(
         inner, p.buckets, p.terms, p.now)),

@@ -80,6 +80,7 @@ class Exchange:
     @ivar detail: more about the reason, a text that many requests share.
     @ivar upstream: where it was sent.
     @ivar permit: the circuit's permit, while one is held.
+    @ivar on_landed: the end of the request as those before L{InFlightLimited} want to hear it.
     """
 
     # Defaults stand on the class: an exchange is made for each request.
@@ -98,6 +99,7 @@ class Exchange:
     detail = ""
     upstream = ""
     permit: Any = None
+    on_landed: Any = None
 
     @property
     def request_id(self) -> bytes:

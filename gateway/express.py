@@ -46,7 +46,7 @@ class Plan:
     """
     What all requests with one head have in common.
 
-    @ivar owner: the lane that made it; a reloaded one makes its own.
+    @ivar owner: who made it; a reloaded lane makes its own.
     @ivar terms: the route's; C{None} where the request is not ordinary whoever sends it.
     @ivar lines: for the answer.
     @ivar start: of the upstream's head; C{end}: its last lines.
@@ -57,7 +57,7 @@ class Plan:
         "end", "forwarded", "lines", "owner", "path", "query", "rest", "start", "terms",
     )  # fmt: skip
 
-    owner: ExpressLane
+    owner: _Planner
     path: bytes
     query: bytes
     rest: bytes
@@ -78,8 +78,14 @@ class ExpressLane(Shell):
 
     def __init__(self, parts: Parts, stages: Mapping[str, Any]) -> None:
         self.nested = stages["Audited"]
-        self._find = stages["LookedUp"].find
-        self.render = _lane(self, parts, stages)  # type: ignore[assignment,method-assign]
+        # What renders does not know the lane, so that both go when another configuration comes.
+        planner = _Planner(stages["LookedUp"].find)
+        self.render = _lane(planner, parts, stages)  # type: ignore[assignment,method-assign]
+
+
+class _Planner:
+    def __init__(self, find: Callable[[bytes], Any]) -> None:
+        self._find = find
 
     def plan(self, head: RequestHead) -> Plan:
         """Work out what requests with that head have in common, and keep it with the head."""
@@ -107,7 +113,7 @@ class ExpressLane(Shell):
         return plan
 
 
-def _lane(lane: ExpressLane, parts: Parts, stages: Mapping[str, Any]) -> Callable[[Any], Any]:
+def _lane(planner: _Planner, parts: Parts, stages: Mapping[str, Any]) -> Callable[[Any], Any]:
     """The one function; what it needs at every request is at hand in its closure."""
     clock, now = parts.clock, parts.now
     direct = parts.proxies.direct.get
@@ -119,6 +125,7 @@ def _lane(lane: ExpressLane, parts: Parts, stages: Mapping[str, Any]) -> Callabl
         stages["RateLimited"], stages["Permitted"], stages["SizeLimited"], stages["CircuitBroken"],
     )  # fmt: skip
     send, heads = stages["Forwarded"].send, stages["Forwarded"].heads
+    in_flight = stages["InFlightLimited"] if parts.most_flying else None
 
     def onward(
         request: Any, exchange: Exchange, plan: Plan, terms: Terms, identity: Identity
@@ -195,8 +202,8 @@ def _lane(lane: ExpressLane, parts: Parts, stages: Mapping[str, Any]) -> Callabl
         request.on_end = ended
         # Stage 1: whose address, which route.
         plan: Plan = head.plan
-        if plan is None or plan.owner is not lane:
-            plan = lane.plan(head)
+        if plan is None or plan.owner is not planner:
+            plan = planner.plan(head)
         peer = request.channel.peer
         address = direct(peer)
         terms = plan.terms
@@ -210,8 +217,10 @@ def _lane(lane: ExpressLane, parts: Parts, stages: Mapping[str, Any]) -> Callabl
         if not terms.addresses.open and not terms.addresses.admits(address):
             request.extra = line
             return stages["IPFiltered"].render(request)
-        # Stage 5.
         request.extra = line + plan.lines
+        if in_flight is not None and not in_flight.enter(request, exchange):
+            return in_flight.refuse(request, exchange)
+        # Stage 5.
         authorization = request.authorization
         identity = None
         if len(authorization) == 1:

@@ -32,5 +32,8 @@ class IBuckets(Interface):
             never a guess.
         """
 
+    def retain(rules: Any) -> None:  # noqa: N805
+        """These are all the rules there are from now on: the others' counters may go."""
+
     def sweep(now: int) -> None:  # noqa: N805
         """Forget some of what has expired; called every second."""

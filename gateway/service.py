@@ -1,56 +1,44 @@
 # -*- test-case-name: tests.test_service -*-
 """
-Starts and stops the parts, in order; the only module that knows them all.
+Starts, reloads and stops the parts, in order; the only module that knows them all.
 
 Start: the database, then the clockwork, then the listeners: nobody is let in before
 there is somewhere to remember it. Stop: the listeners, what is in flight (for
-C{shutdown_grace} seconds), the upstreams, the database last.
+C{shutdown_grace} seconds), the upstreams, the database last. What a reload replaces is
+in L{gateway.generation}.
 """
 
 from __future__ import annotations
 
-import contextlib
 import gc
-import resource
 import signal
 import time
+from collections.abc import Callable
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredList
-from twisted.internet.endpoints import serverFromString
+from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
-from gateway.admission.peers import TrustedProxies
-from gateway.admission.token_cache import TokenCache
-from gateway.admission.tokens import Verifier
 from gateway.answers import fault
 from gateway.audit.writer import AuditWriter
-from gateway.build import (
-    failure_policies,
-    processes,
-    refused_limit,
-    routes_of,
-    terms_of,
-    verification_key,
-)
-from gateway.chain import Parts, chain
-from gateway.exchange import Exchange, request_rules
-from gateway.http.heads import RequestHeads
-from gateway.http.site import Limits, Site
+from gateway.build import failure_policies, processes
+from gateway.descriptors import raise_limit, shortage
+from gateway.exchange import Exchange
+from gateway.generation import Lasting, beat, generation, hold
+from gateway.http.site import Site
 from gateway.http.sweep import Sweep
-from gateway.settings import GatewaySettings, Settings
+from gateway.listeners import CannotListen, Listeners
+from gateway.notify import Manager
+from gateway.reloading import Reloading
+from gateway.settings import Settings
 from gateway.stores.memory import MemoryBuckets
 from gateway.stores.sharing import SharedStore, share_circuits, shared_store
-from gateway.upstream.circuits import Circuits
-from gateway.upstream.targets import Targets
 
 #: Seconds in which a request that is on its way to an idle connection may still arrive.
 LAST_CALL = 0.25
 
-#: Connections the kernel lets in for us before they are accepted.
-BACKLOG = 4096
 
 #: Seconds for the audit's last rows when the disk does not answer.
 AUDIT_GRACE = 10.0
@@ -61,23 +49,24 @@ class GatewayService(Service):
     The gateway as a service.
 
     @param reactor: listens, connects, tells the time, has the thread pool.
+    @param source: reads the configuration anew, for C{SIGHUP}; C{None}: there is nothing
+        to read, and the signal keeps its old meaning.
+    @ivar generation: the configuration that serves.
+    @ivar descriptors: how many the process may have.
     """
 
     _log = Logger()
 
-    def __init__(self, settings: Settings, reactor: Any) -> None:
-        self.settings = settings
+    def __init__(
+        self, settings: Settings, reactor: Any, source: Callable[[], Settings] | None = None
+    ) -> None:
         self._reactor = reactor
-        gateway = settings.gateway
-        self.sweep = Sweep(reactor, _beat(settings))
-        self.targets = Targets(reactor, self.sweep, circuits := Circuits())
-        self.circuits = circuits
+        self._source = source
+        self.sweep = Sweep(reactor, beat(settings))
         #: Counters, circuits and revocations that several processes share, where configured.
         self.store: SharedStore | None = shared_store(
             settings, reactor, failure_policies(settings), processes(settings)
         )
-        if self.store is not None:
-            share_circuits(lambda: circuits, self.store.state, time.monotonic)
         self.buckets: Any = (
             self.store.buckets if self.store else MemoryBuckets(settings.ratelimit.keys)
         )
@@ -90,40 +79,38 @@ class GatewayService(Service):
             retention=audit.retention,
             note=self._note,
         )
-        key = verification_key(settings.jwt)
-        terms = terms_of(settings)
-        parts = Parts(
-            audit=self.audit,
-            routes=routes_of(settings, terms, self.targets),
-            terms=terms,
-            proxies=TrustedProxies(gateway.trusted_proxies, gateway.client_address_header),
-            client_address_header=gateway.client_address_header,
-            edge=gateway.edge,
-            tokens=TokenCache(Verifier(key), settings.jwt.cache, settings.jwt.cache_size),
-            buckets=self.buckets,
-            refused=(refused := refused_limit(settings.ratelimit)),
-            now=time.time,
-            clock=time.monotonic,
+        self.lasting = Lasting(
+            reactor, self.sweep, self.audit, self.buckets, now=time.time, clock=time.monotonic
         )
-        self.tokens = parts.tokens
-        self.refused = refused
-        heads = RequestHeads(
-            request_rules(gateway.client_address_header),
-            max_request_line=gateway.max_request_line,
-            max_fields=gateway.max_fields,
-        )
-        heads.vouched = self.tokens.values
-        self.site = Site(
-            chain(parts), heads, self.sweep, _limits(gateway), fault, Exchange
-        )
+        self.generation = first = generation(settings, self.lasting)
+        self.site = Site(first.resource, first.heads, self.sweep, first.limits, fault, Exchange)
+        hold(first, self.lasting, self.site)
+        if self.store is not None:
+            share_circuits(
+                lambda: self.generation.targets.circuits, self.store.state, time.monotonic
+            )
+        self.listeners = Listeners(reactor, self.site)
+        self.manager = Manager(reactor, self.audit.seen, self.site.__len__)
+        self.descriptors = 0
+        self._reloading = Reloading(self, source)
         self._stopping = 0
+
+    @property
+    def settings(self) -> Settings:
+        """Those that hold now."""
+        return self.generation.settings
+
+    def in_thread(self, call: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
+        """What may wait for a disk is called in the reactor's thread pool."""
+        pool = self._reactor.getThreadPool()
+        return deferToThreadPool(self._reactor, pool, call, *arguments)
 
     # -- start
 
     def startService(self) -> None:
         """Open the database, then the listeners; exits with 1 and a sentence on failure."""
         super().startService()
-        _raise_descriptor_limit()
+        self.descriptors = raise_limit()
         try:
             self.audit.start()
         except Exception as error:
@@ -136,42 +123,57 @@ class GatewayService(Service):
             except OSError as error:
                 self.audit.stop()
                 raise SystemExit(f"gateway: the embedded store can't be run: {error}") from None
-        for description in self.settings.gateway.listen:
-            self._listen(description)
-        for warning in self.settings.warnings:
-            self._log.warn("{warning}", warning=warning)
+        settings = self.settings
+        try:
+            self.listeners.add(settings.gateway.listen)
+        except CannotListen as error:
+            self.audit.stop()
+            raise SystemExit(f"gateway: {error}") from None
+        connections = self.generation.targets.connections()
+        short = shortage(self.descriptors, settings.gateway.max_connections, connections)
+        for warning in (*settings.warnings, short):
+            if warning:
+                self._log.warn("{warning}", warning=warning)
         self._reactor.callWhenRunning(self._running)
 
     def _forget(self) -> None:
         """Counters that count nothing any more."""
         now = int(time.time() * 1_000_000)
         self.buckets.sweep(now)
-        if self.refused is not None:
-            self.refused.buckets.sweep(now)
-
-    def _listen(self, description: str) -> None:
-        if description.startswith("tcp:") and "backlog=" not in description:
-            description += f":backlog={BACKLOG}"  # Twisted's own default, 50, drops a burst
-        endpoint = serverFromString(self._reactor, description)
-        failures: list[Any] = []
-        endpoint.listen(self.site).addCallbacks(self.site.ports.append, failures.append)
-        if failures:
-            self.audit.stop()
-            raise SystemExit(
-                f"gateway: can't listen on {description}: {failures[0].getErrorMessage()}"
-            )
+        refused = self.generation.refused
+        if refused is not None:
+            refused.buckets.sweep(now)
 
     def _running(self) -> None:
         # Plain twistd dies of SIGTERM; the reactor's own handlers are set after services
         # start, so ours can only be set from here.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._signalled)
+        if self._source is not None:
+            signal.signal(signal.SIGHUP, self._hung_up)
         # What is alive now lives as long as the process: no collection need look at it again.
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 20, 50)
         for port in self.site.ports:
             self._log.info("listening on {host}", host=port.getHost())
+        self.manager.ready()
+
+    # -- reload
+
+    def reload(self, settings: Settings) -> Deferred[None]:
+        """
+        Have other settings hold, for all requests that come from now on.
+
+        @return: fires when they do; fails with L{gateway.reloading.ReloadRefused}, and
+            then nothing has changed.
+        """
+        return Deferred.fromCoroutine(self._reloading.change(settings))
+
+    def _hung_up(self, _number: int, _frame: object) -> None:
+        self._reactor.callFromThread(self._reloading.signalled)
+
+    # -- stop
 
     def _signalled(self, number: int, _frame: object) -> None:
         self._reactor.callFromThread(self._terminate, number)
@@ -185,28 +187,17 @@ class GatewayService(Service):
             self._log.warn("{signal} again: cutting", signal=signal.Signals(number).name)
             self.site.cut()
 
-    # -- stop
-
     def stopService(self) -> Deferred[None]:
         """Let what is in flight finish, then flush the audit."""
         super().stopService()
+        self.manager.stopping()
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
-        closing = []
-        for port in self.site.ports:
-            accept = getattr(port, "doRead", None)
-            if accept is not None:
-                # Who has been let in by the kernel is served, all of them: Twisted accepts
-                # only about as many at once as came the last time.
-                port.numberAccepts = BACKLOG
-                accept()
-            closed = port.stopListening()
-            if isinstance(closed, Deferred):
-                closing.append(closed)
+        closed = Deferred.fromCoroutine(self.listeners.close())
         # From here on whoever is answered is told to come back elsewhere.
         drained = self.site.drain()
-        await DeferredList(closing)
+        await closed
         calls = [
             self._reactor.callLater(LAST_CALL, self.site.close_idle),
             self._reactor.callLater(self.settings.gateway.shutdown_grace, self._cut),
@@ -215,13 +206,11 @@ class GatewayService(Service):
         for call in calls:
             if call.active():
                 call.cancel()
-        self.targets.abort()
+        self.generation.targets.abort()
         self.sweep.stop()
         if self.store is not None:
             await self.store.stop()
-        await deferToThreadPool(
-            self._reactor, self._reactor.getThreadPool(), self.audit.stop, AUDIT_GRACE
-        )
+        await self.in_thread(self.audit.stop, AUDIT_GRACE)
         self._log.info("stopped")
 
     def _cut(self) -> None:
@@ -231,39 +220,3 @@ class GatewayService(Service):
     def _note(self, level: str, text: str) -> None:
         """The audit's thread has something to say; the logger may be used from any thread."""
         getattr(self._log, level, self._log.warn)("{text}", text=text)
-
-
-def _limits(gateway: GatewaySettings) -> Limits:
-    return Limits(
-        header_timeout=gateway.header_timeout,
-        body_timeout=gateway.body_timeout,
-        send_timeout=gateway.send_timeout,
-        idle_timeout=gateway.idle_timeout,
-        max_head=gateway.max_head,
-        max_request_line=gateway.max_request_line,
-        max_connections=gateway.max_connections,
-        max_connections_per_ip=gateway.max_connections_per_ip,
-    )
-
-
-def _beat(settings: Settings) -> float:
-    """Seconds between two looks at the deadlines: a second, less where a time-out is short."""
-    gateway = settings.gateway
-    times = [
-        gateway.header_timeout,
-        gateway.body_timeout,
-        gateway.send_timeout,
-        gateway.idle_timeout,
-    ]
-    for route in settings.routes:
-        upstream = route.upstream_settings
-        times += [upstream.response_timeout, upstream.read_timeout, upstream.queue_timeout]
-    return max(0.05, min(1.0, min(times) / 4))
-
-
-def _raise_descriptor_limit() -> None:
-    """As many descriptors as the system allows this process."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    # A sandbox may forbid it; then the limit stays as the unit file has set it.
-    with contextlib.suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

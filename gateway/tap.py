@@ -80,5 +80,8 @@ def makeService(options: Options) -> IService:
 
         return DemoService(reactor)
     from gateway.service import GatewayService  # noqa: PLC0415
+    from gateway.settings import read  # noqa: PLC0415
 
-    return GatewayService(options.settings, reactor)
+    # The daemon may have another working directory by the time it is asked to reload.
+    path = os.path.abspath(options["config"])
+    return GatewayService(options.settings, reactor, lambda: read(path, os.environ))

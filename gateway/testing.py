@@ -39,6 +39,9 @@ class FailingBuckets:
         pending.fail("nobody can reach it")
         return pending
 
+    def retain(self, rules: Any) -> None:
+        """Nothing to forget."""
+
     def sweep(self, now: int) -> None:
         """Nothing to forget."""
 
@@ -54,6 +57,9 @@ class SlowBuckets:
         """Waits."""
         self.waiting.append(Pending(rule, key, now, cost))
         return self.waiting[-1]
+
+    def retain(self, rules: Any) -> None:
+        """Nothing to forget."""
 
     def sweep(self, now: int) -> None:
         """Nothing to forget."""

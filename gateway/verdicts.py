@@ -32,6 +32,8 @@ class Reason(Enum):
     HTTP_VERSION = ("http_version", 505, "HTTP version not supported")
     # Stage 2: the client's address
     ADDRESS = ("address", 403, "IP address not allowed")
+    # Stage 4: enough is under way
+    IN_FLIGHT = ("in_flight", 503, "Service unavailable")
     # Stage 5: authentication
     NO_TOKEN = ("no_token", 401, "Missing or invalid Authorization header")
     SIGNATURE = ("signature", 401, "Invalid token signature")

@@ -29,6 +29,7 @@ INI = f"""
 [gateway]
 listen = tcp:1
 trusted_proxies = 10.0.0.0/8
+max_requests_in_flight = 3
 [jwt]
 secret = {SECRET}
 [ratelimit]
@@ -154,7 +155,7 @@ class Gateway:
             site = self.service.site
             site.resource = site.resource.nested  # type: ignore[attr-defined]
         self.service.audit.append = self.rows.append  # type: ignore[method-assign]
-        for pool in self.service.targets._pools.values():
+        for pool in self.service.generation.targets._pools.values():
             pool._endpoint = self.upstream  # type: ignore[assignment]
         self.channels: dict[str, Channel] = {}
 

@@ -88,6 +88,12 @@ class TokenCache:
         self._entries.clear()
         self._used = 0
 
+    def resize(self, entries: int, size: int) -> None:
+        """Other bounds from now on; the least recently used go where there are too many."""
+        self._most = entries
+        self._room = size
+        self._shrink()
+
     def __contains__(self, raw: bytes) -> bool:
         """Whether the token's signature has been verified and is remembered."""
         return b"Bearer " + raw in self._entries
@@ -120,6 +126,9 @@ class TokenCache:
         entry.identities[rules] = identity
         self._entries[value] = entry
         self._used += token.size
+        self._shrink()
+
+    def _shrink(self) -> None:
         while len(self._entries) > self._most or self._used > self._room:
             _, oldest = self._entries.popitem(last=False)
             self._used -= oldest.token.size

@@ -78,6 +78,7 @@ class AuditWriter:
         self._lost = 0
         self._counting = threading.Lock()
         self._connection: sqlite3.Connection | None = None
+        self._moved: tuple[str, sqlite3.Connection] | None = None
         self._thread: threading.Thread | None = None
         self._wake = threading.Event()
         self._stopping = False
@@ -96,11 +97,45 @@ class AuditWriter:
     def start(self) -> None:
         """Open the database here, where an error is heard, then start the thread."""
         self._connection = open_database(self._path)
-        most = self._connection.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER)
-        self._batch = max(1, min(self._batch, most // len(COLUMNS)))
+        self._bound_batch(self._connection)
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
         self._thread.start()
+
+    def reconfigure(
+        self,
+        batch: int,
+        flush_interval: float,
+        queue: int,
+        retention: int,
+        moved: tuple[str, sqlite3.Connection] | None = None,
+    ) -> None:
+        """
+        Go on with other numbers, see the class.
+
+        @param moved: another database and its open connection: rows that wait still go to
+            the old one if that can be written, all later ones here.
+        """
+        self._batch = batch
+        self._interval = flush_interval
+        self._room = queue
+        self._half = queue // 2
+        self._retention = retention
+        self._next_deletion = 0.0
+        connection = moved[1] if moved is not None else self._connection
+        if connection is not None:
+            self._bound_batch(connection)
+        if moved is not None:
+            self._next_index = 0.0
+            with self._counting:
+                never, self._moved = self._moved, moved
+            if never is not None:
+                never[1].close()
+        self._wake.set()
+
+    def _bound_batch(self, connection: sqlite3.Connection) -> None:
+        most = connection.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER)
+        self._batch = max(1, min(self._batch, most // len(COLUMNS)))
 
     def append(self, row: Row) -> None:
         """See L{IAuditLog.append}: one append, while the queue is less than half full."""
@@ -139,6 +174,10 @@ class AuditWriter:
         """Rows waiting."""
         return len(self._rows)
 
+    def seen(self) -> int:
+        """Requests since the start, whatever became of their rows."""
+        return self.rows_written + len(self._rows) + self.rows_lost + self.strangers_counted
+
     def flushed(self, timeout: float) -> bool:
         """Wait until all that has been appended was written, or tried; for tests and tools."""
         with self._turns:
@@ -165,6 +204,9 @@ class AuditWriter:
             self._wake.clear()
             stopping = self._stopping
             done = self._flush()
+            if self._moved is not None:
+                self._move()
+                done = self._flush()
             if done:
                 wait = self._interval
             elif wait < _FIRST_WAIT:
@@ -179,6 +221,16 @@ class AuditWriter:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
+
+    def _move(self) -> None:
+        with self._counting:
+            moved, self._moved = self._moved, None
+        old = self._connection
+        if moved is not None:
+            self._path, self._connection = moved
+            self._indexed = -1
+            if old is not None:
+                old.close()
 
     def _give_up(self) -> bool:
         """The last flush failed: a locked database may be free in a moment, a full disk not."""

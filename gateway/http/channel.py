@@ -46,11 +46,13 @@ class Channel(Protocol):
 
     @ivar deadline: when L{expire} is due, in the sweep's seconds.
     @ivar peer: the peer's address as text, or C{None} for a UNIX socket.
+    @ivar door: the factory of the port it came through, where there are several.
     @ivar write: sends bytes, at once where that is possible.
     """
 
     transport: Any
     write: Callable[[bytes], object]
+    door: object = None
 
     def __init__(self, site: Site) -> None:
         self.site = site
@@ -82,8 +84,12 @@ class Channel(Protocol):
             no_delay(True)
         self.write = writer_of(self.transport)
         self.deadline = self.site.sweep.after(self.site.limits.header_timeout)
-        self._idle = self.site.sweep.interval + self.site.limits.idle_timeout
+        self.retimed()
         self.site.opened(self)
+
+    def retimed(self) -> None:
+        """The site's limits or its sweep's interval are others than before."""
+        self._idle = self.site.sweep.interval + self.site.limits.idle_timeout
 
     def dataReceived(self, data: bytes) -> None:
         """Bytes from the client: a head, a piece of a body, or something too early."""

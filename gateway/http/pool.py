@@ -6,6 +6,7 @@ requests wait for one; beyond that a request is told at once that there is no ro
 
 from __future__ import annotations
 
+import errno
 from collections import deque
 from dataclasses import dataclass
 from typing import Protocol as Typing
@@ -18,6 +19,9 @@ from twisted.python.failure import Failure
 from gateway.http.client import UpstreamConnection
 from gateway.http.response_heads import ResponseHeads
 from gateway.http.sweep import NEVER, Sweep
+
+#: We have no descriptor or port left: that says nothing about the target.
+_OUR_FAULT = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.EADDRNOTAVAIL))
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +44,7 @@ class Waiter(Typing):
         """Here it is; ask now."""
 
     def unavailable(self, why: str) -> None:
-        """There is none: C{queue} (no room, or no turn in time), C{refused} or C{timeout}."""
+        """There is none: C{queue} (no room here, or no turn in time), C{refused} or C{timeout}."""
 
 
 class Pool:
@@ -69,8 +73,7 @@ class Pool:
         self._open: set[UpstreamConnection] = set()
         self._connecting = 0
         self._waiters: deque[tuple[float, Waiter]] = deque()
-        self._closed = False
-        sweep.watch(self)
+        self._closed = self._retired = False
 
     def take(self, idempotent: bool) -> UpstreamConnection | None:
         """
@@ -112,6 +115,7 @@ class Pool:
             self._connect()
         else:
             self.deadline = min(self.deadline, self._waiters[0][0])
+            self.sweep.watch(self)
 
     def leave(self, waiter: Waiter) -> None:
         """Wait no more."""
@@ -124,7 +128,7 @@ class Pool:
             connection.close()
         elif self._waiters:
             self._waiters.popleft()[1].connected(connection)
-        elif len(self._idle) >= self.limits.idle_connections:
+        elif self._retired or len(self._idle) >= self.limits.idle_connections:
             connection.close()
         else:
             connection.idle_since = now = self.sweep.now
@@ -140,16 +144,19 @@ class Pool:
             if len(self._waiters) > self._connecting and not self._closed:
                 self._connect()
 
-    def close(self) -> None:
-        """End idle connections; those at work end with their answers."""
-        self._closed = True
-        self.sweep.forget(self)
+    def retire(self) -> None:
+        """
+        No new requests come: end idle connections and keep none. Requests at work or on
+        their way here are served as ever, and the last one's end is the pool's.
+        """
+        self._retired = True
         for connection in list(self._idle):
             connection.close()
 
     def abort(self) -> None:
         """End all connections now."""
-        self.close()
+        self._closed = True
+        self.sweep.forget(self)
         for connection in list(self._open):
             connection.close()
 
@@ -163,7 +170,11 @@ class Pool:
         late = []
         while len(self._waiters) > self._connecting and self._waiters[0][0] <= now:
             late.append(self._waiters.popleft()[1])
-        self.deadline = self._waiters[0][0] if len(self._waiters) > self._connecting else NEVER
+        if len(self._waiters) > self._connecting:
+            self.deadline = self._waiters[0][0]
+        else:
+            self.deadline = NEVER
+            self.sweep.forget(self)
         for waiter in late:
             waiter.unavailable("queue")
 
@@ -186,7 +197,10 @@ class Pool:
 
     def _refused(self, failure: Failure) -> None:
         self._connecting -= 1
-        self._give_up("timeout" if failure.check(ConnectTimeout) else "refused")
+        if getattr(failure.value, "osError", None) in _OUR_FAULT:
+            self._give_up("queue")
+        else:
+            self._give_up("timeout" if failure.check(ConnectTimeout) else "refused")
 
     def _give_up(self, why: str) -> None:
         """One attempt failed: one waiter is told, so that many waiters cost many attempts."""

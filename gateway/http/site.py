@@ -45,7 +45,7 @@ class Site(ServerFactory):
     @param fault: given a status, the whole answer (with C{Connection: close}) to a
         request that can't be understood.
     @param exchange: makes what the application keeps with each request.
-    @ivar ports: listening ports, paused while C{max_connections} are open.
+    @ivar ports: listening ports, paused while C{max_connections} are open; see L{listening}.
     """
 
     noisy = False
@@ -73,6 +73,24 @@ class Site(ServerFactory):
         self._resting = False
         self._empty: list[Deferred[None]] = []
 
+    def reconfigure(self, resource: IResource, heads: RequestHeads, limits: Limits) -> None:
+        """
+        Requests whose heads come from now on meet these; those under way go on as they
+        began. Connections stay.
+        """
+        self.resource = resource
+        self.heads = heads
+        self.limits = limits
+        for channel in self._channels:
+            channel.retimed()
+        self._rest_or_accept()
+
+    def listening(self, port: Any) -> None:
+        """One more port is open."""
+        self.ports.append(port)
+        if self._resting:
+            port.stopReading()
+
     def buildProtocol(self, addr: IAddress | None) -> Channel | None:
         """A channel, or C{None}: the connection is closed at once."""
         most = self.limits.max_connections_per_ip
@@ -88,11 +106,8 @@ class Site(ServerFactory):
         self.sweep.watch(channel)
         peer = channel.peer or "unix"
         self._per_peer[peer] = self._per_peer.get(peer, 0) + 1
-        if len(self._channels) >= self.limits.max_connections and not self._resting:
-            self._resting = True
-            self._log.warn("{count} connections are open: accepting no more", count=len(self))
-            for port in self.ports:
-                port.stopReading()
+        if len(self._channels) >= self.limits.max_connections:
+            self._rest_or_accept()
 
     def closed(self, channel: Channel) -> None:
         """A channel has lost its transport."""
@@ -106,15 +121,25 @@ class Site(ServerFactory):
             self._per_peer[peer] = left
         else:
             self._per_peer.pop(peer, None)
-        if self._resting and len(self._channels) < self.limits.max_connections:
-            self._resting = False
-            if not self.draining:
-                for port in self.ports:
-                    port.startReading()
+        if self._resting:
+            self._rest_or_accept()
         if not self._channels:
             waiting, self._empty = self._empty, []
             for each in waiting:
                 each.callback(None)
+
+    def _rest_or_accept(self) -> None:
+        full = len(self._channels) >= self.limits.max_connections
+        if full == self._resting:
+            return
+        self._resting = full
+        if full:
+            self._log.warn("{count} connections are open: accepting no more", count=len(self))
+            for port in self.ports:
+                port.stopReading()
+        elif not self.draining:
+            for port in self.ports:
+                port.startReading()
 
     def __len__(self) -> int:
         return len(self._channels)
@@ -149,7 +174,50 @@ class Site(ServerFactory):
         for channel in list(self._channels):
             channel.close_if_idle()
 
+    def drain_door(self, door: object) -> list[Channel]:
+        """
+        The same as L{drain} for the connections that came through one door, which are
+        returned; nobody waits for them.
+        """
+        leaving = [channel for channel in self._channels if channel.door is door]
+        farewell: Any = _Farewell(self)
+        for channel in leaving:
+            channel.site = farewell
+        return leaving
+
     def cut(self) -> None:
         """Cut every connection that is left."""
         for channel in list(self._channels):
             channel.abort()
+
+
+class _Farewell:
+    """A site as the channels of a closed door see it: it drains. Others pay nothing for it."""
+
+    draining = True
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._site, name)
+
+
+class Door(ServerFactory):
+    """
+    What one listening port lets in: channels of the site that know whence they came.
+
+    @param site: says who may come in.
+    """
+
+    noisy = False
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+
+    def buildProtocol(self, addr: IAddress | None) -> Channel | None:
+        """See L{Site.buildProtocol}."""
+        channel = self._site.buildProtocol(addr)
+        if channel is not None:
+            channel.door = self
+        return channel

@@ -53,6 +53,14 @@ class Sweep:
         self.now = self._clock.seconds()
         self._loop.start(self.interval, now=False)
 
+    def retime(self, interval: float) -> None:
+        """Beat at another interval; deadlines that are set stay as they are."""
+        if interval != self.interval:
+            self.interval = interval
+            if self._loop.running:
+                self._loop.stop()
+                self._loop.start(interval, now=False)
+
     def stop(self) -> None:
         """Stop beating; what is watched stays as it is."""
         if self._loop.running:

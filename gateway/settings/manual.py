@@ -46,6 +46,8 @@ _ROUTES = """\
 upstream = http://127.0.0.1:9001
 """
 
+RESTART = " A reload does not change it; a restart does."
+
 #: Live in the file, for nothing starts without them.
 _NEEDED = {("gateway", "listen"): "tcp:8080", ("jwt", "secret"): "${JWT_SECRET}"}
 
@@ -57,7 +59,7 @@ def _comment(text: str) -> Iterator[str]:
 
 def _option(section: str, option: Option) -> Iterator[str]:
     yield ""
-    yield from _comment(option.says)
+    yield from _comment(option.says + (RESTART if option.restart else ""))
     bounds = option.type.expected
     expected = "" if bounds in ("text", "networks") else f" Expected: {bounds}."
     for_all = " For all; no route overrides it." if section in OVERRIDABLE and not option.per_route else ""
@@ -124,7 +126,8 @@ def _row(option: Option, per_route: bool) -> str:
     default = f"`{option.default}`" if option.default else ""
     danger = f" **{option.danger}**" if option.danger else ""
     route = "route" if per_route else ""
-    return f"| `{option.name}` | {default} | {route} | {option.says}{danger} |"
+    restart = RESTART if option.restart else ""
+    return f"| `{option.name}` | {default} | {route} | {option.says}{restart}{danger} |"
 
 
 def main() -> None:

@@ -42,6 +42,7 @@ class Option:
     @ivar example: a value that is not the default.
     @ivar per_route: whether a route may override it.
     @ivar secret: the value never appears in a message.
+    @ivar restart: a reload does not change it.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Option:
     danger: str = ""
     per_route: bool = True
     secret: bool = False
+    restart: bool = False
 
     @property
     def attribute(self) -> str:

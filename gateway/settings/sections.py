@@ -66,6 +66,7 @@ class GatewaySettings:
     client_address_header: str
     max_connections: int
     max_connections_per_ip: int
+    max_requests_in_flight: int
     max_request_line: int
     max_head: int
     max_fields: int
@@ -255,9 +256,10 @@ SECTIONS: dict[str, tuple[str, tuple[Option, ...]]] = {
                "tcp:8443:interface=10.0.0.1"),
         Option("name", Type(_name, "a name"), "gateway",
                "What this gateway is called in a shared store: those of one name share counters, "
-               "circuits and revocations; those of another share nothing.", "shop"),
+               "circuits and revocations; those of another share nothing.", "shop", restart=True),
         Option("workers", integer(1, 1024, {"auto": 0}), "1",
-               "Processes; auto: one for each processor. More than 1 is not available yet."),
+               "Processes; auto: one for each processor. More than 1 is not available yet.",
+               restart=True),
         Option("edge", TEXT, "",
                "What /health calls this place. Default: the host's name.", "fra1"),
         Option("trusted_proxies", network_list(unix=True), "",
@@ -273,6 +275,10 @@ SECTIONS: dict[str, tuple[str, tuple[Option, ...]]] = {
         Option("max_connections_per_ip", integer(0, 10_000_000), "0",
                "The same for one address; its further connections are closed. 0: no limit. "
                "Behind a proxy all clients have its address.", "200"),
+        Option("max_requests_in_flight", integer(0, 10_000_000), "0",
+               "Requests that may be under way at once; 503 with Retry-After beyond, so that a "
+               "slow upstream's crowd does not slow everybody. 0: no limit. Preflights, /health and "
+               "refusals of strangers never count.", "5000"),
         Option("max_request_line", size(256, 1 << 20), "8KiB", "414 beyond.", "16KiB"),
         Option("max_head", size(1024, 1 << 20), "32KiB", "431 beyond, as for max_fields.", "64KiB"),
         Option("max_fields", integer(1, 10_000), "100", "Header fields of a request; 431 beyond.",
@@ -371,16 +377,16 @@ SECTIONS: dict[str, tuple[str, tuple[Option, ...]]] = {
                "rediss://gateway:${STORE_PASSWORD}@valkey.internal",
                "One server's time and memory serve all: a cluster serves as one shard. Who can "
                "write there sets everybody's limits: give it a password, and TLS across a "
-               "network.", per_route=False, secret=True),
+               "network.", per_route=False, restart=True, secret=True),
         Option("store_timeout", duration(0.005, 10), "50ms",
                "A request whose count does not come in time is decided by on_store_failure; so are "
-               "those after it, at once, until the store answers again.", "20ms", per_route=False),
+               "those after it, at once, until the store answers again.", "20ms", per_route=False, restart=True),
         Option("store_connections", integer(1, 64), "1",
                "Connections to the store from each process. All requests of a moment share one "
-               "call, so one is enough unless the network is slow.", "2", per_route=False),
+               "call, so one is enough unless the network is slow.", "2", per_route=False, restart=True),
         Option("store_ca_file", TEXT, "",
                "rediss:// only: PEM file of the authorities that may vouch for the store's host "
-               "name. Default: the system's.", "/etc/ssl/internal-ca.pem", per_route=False),
+               "name. Default: the system's.", "/etc/ssl/internal-ca.pem", per_route=False, restart=True),
         Option("on_store_failure", choice("local", "open", "closed"), "local",
                "While the store can't be asked: local counts in this process, inexactly, with its "
                "share of the limit (see machines); open lets everything pass; closed refuses with "

@@ -11,7 +11,7 @@ process, close it again.
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 from twisted.logger import Logger
@@ -20,6 +20,7 @@ from zope.interface import implementer
 from gateway.admission.pending import Pending
 from gateway.admission.windows import Combined, Count, FixedWindow, Gcra, SlidingWindow
 from gateway.interfaces import IBuckets
+from gateway.stores.memory import MemoryBuckets
 
 #: Seconds between two trials; the longer one when it fails again soon after it came back.
 REST, LONG_REST = 0.25, 1.0
@@ -36,6 +37,9 @@ class Remote(Protocol):
 
     def take(self, rule: Any, key: str, now: int, cost: int = 1) -> Any:
         """See L{IBuckets.take}."""
+
+    def retain(self, rules: Any) -> None:
+        """See L{IBuckets.retain}."""
 
     def probe(self) -> Pending:
         """Its count is C{None} when the store does not count; in time."""
@@ -58,7 +62,7 @@ class Failover:
     def __init__(
         self,
         remote: Remote,
-        local: IBuckets,
+        local: MemoryBuckets,
         clock: Any,
         policy: str = "local",
         policies: Mapping[bytes, str] | None = None,
@@ -99,6 +103,17 @@ class Failover:
     def sweep(self, now: int) -> None:
         """Forget local counters that have expired."""
         self._local.sweep(now)
+
+    def retain(self, rules: Iterable[Any]) -> None:
+        """See L{IBuckets.retain}."""
+        kept = set(rules)
+        self._shares = {name: pair for name, pair in self._shares.items() if pair[0] in kept}
+        self._local.retain([share for _, share in self._shares.values()])
+        self._remote.retain(kept)
+
+    def resize(self, keys: int) -> None:
+        """See L{MemoryBuckets.resize}: the local counters."""
+        self._local.resize(keys)
 
     def reconfigure(self, policy: str, policies: Mapping[bytes, str], share: int) -> None:
         """Other settings hold from now on; counters, and whether the store is used, stay."""

@@ -29,7 +29,7 @@ from twisted.python.failure import Failure
 
 from gateway.interfaces import StoreUnreachable
 from gateway.stores.url import StoreAddress
-from gateway.trust import client_tls
+from gateway.trust import client_tls, signers_of
 
 #: Seconds for connecting and greeting, and of them for asking one sentinel.
 SETUP, SENTINEL = 1.0, 0.5
@@ -219,7 +219,7 @@ async def connect(
         ((host, port),) = address.hosts
         endpoint = _tcp(reactor, host, port)
         if address.tls:
-            endpoint = wrapClientTLS(client_tls(host, ca_file), endpoint)
+            endpoint = wrapClientTLS(client_tls(host, signers_of(ca_file)), endpoint)
     connection: Connection = await endpoint.connect(_factory(made))
     return connection
 

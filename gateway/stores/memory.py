@@ -9,7 +9,7 @@ never in one long pause.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from zope.interface import implementer
@@ -80,6 +80,17 @@ class MemoryBuckets:
             if state is not None and rule.expired(state, now):
                 del table[key]
                 self._held -= 1
+
+    def retain(self, rules: Iterable[Rule]) -> None:
+        """See L{IBuckets.retain}."""
+        kept = set(rules)
+        for rule in [rule for rule in self._rules if rule not in kept]:
+            self._held -= sum(len(table) for table in self._rules.pop(rule))
+        self._cursor = self._turn()  # the old one looks into tables that have gone
+
+    def resize(self, keys: int) -> None:
+        """Room for so many keys from now on; none is forgotten where there are more."""
+        self._room = keys
 
     def size(self) -> int:
         """Keys held."""

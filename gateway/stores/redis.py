@@ -149,6 +149,11 @@ class RedisBuckets:
     def sweep(self, now: int) -> None:
         """Counters go by themselves on the server."""
 
+    def retain(self, rules: Any) -> None:
+        """See L{IBuckets.retain}; here it is ready-made arguments that go."""
+        for kind in [kind for kind in self._kinds if kind[0] not in rules]:
+            del self._kinds[kind]
+
     def _kind(self, rule: Any, cost: int) -> Kind:
         if len(self._kinds) >= _MOST_KINDS:
             self._kinds.clear()

@@ -110,20 +110,33 @@ class Circuits:
 
     Where routes to one address differ, the stricter word holds: the fewest failures, the
     longest rest.
+
+    @param before: those of the configuration before: an address that was there keeps its
+        circuit, which goes by its old numbers until L{hold}.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, before: Circuits | None = None) -> None:
         self._circuits: dict[tuple[str, int], Circuit] = {}
+        self._numbers: dict[tuple[str, int], tuple[int, float]] = {}
+        self._before = dict(before._circuits) if before is not None else {}
 
     def of(self, address: tuple[str, int], failures: int, reset_after: float) -> Circuit:
         """The circuit of (host, port)."""
-        circuit = self._circuits.get(address)
+        circuit = self._circuits.get(address) or self._before.get(address)
         if circuit is None:
-            circuit = self._circuits[address] = Circuit(failures, reset_after)
-        circuit.failures = min(circuit.failures, failures)
-        circuit.reset_after = max(circuit.reset_after, reset_after)
+            circuit = Circuit(failures, reset_after)
+        self._circuits[address] = circuit
+        fewest, longest = self._numbers.get(address, (failures, reset_after))
+        numbers = self._numbers[address] = min(fewest, failures), max(longest, reset_after)
+        if address not in self._before:
+            circuit.failures, circuit.reset_after = numbers
         return circuit
 
+    def hold(self) -> None:
+        """The configuration before has gone: all circuits go by these numbers."""
+        self._before = {}
+        for address, circuit in self._circuits.items():
+            circuit.failures, circuit.reset_after = self._numbers[address]
     def opened_elsewhere(self, address: tuple[str, int], seconds: float, now: float) -> None:
         """See L{Circuit.opened_elsewhere}; an address that leads nowhere here is ignored."""
         circuit = self._circuits.get(address)

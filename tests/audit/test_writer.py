@@ -318,3 +318,54 @@ def test_columns_are_rows(given_rows: list[tuple[bytes, str | None, bytes | None
     """Many rows at once are what each of them is alone."""
     rows: list[Row] = [(*(row(user, path=path, began=ended))[:7], agent, *(row())[8:]) for path, user, agent, ended in given_rows]  # type: ignore[misc]
     assert flat(rows) == [value for each in rows for value in values(each)]
+
+
+def test_another_database(tmp_path: Path, notes: Notes) -> None:
+    """Rows before the move are in the old database, rows after it in the new one, both closed; none twice."""
+    one, two, three = (tmp_path / name for name in ("one", "two", "three"))
+    with writing(one, notes, flush_interval=60) as writer:
+        writer.append(row(path=b"/1"))
+        writer.reconfigure(1, 0.01, 1000, 0, (str(two), open_database(str(two))))
+        assert writer.flushed(LONG)
+        writer.append(row(path=b"/2"))
+        assert writer.flushed(LONG)
+        never = open_database(str(two))
+        writer.reconfigure(1, 60, 1000, 0, (str(two), never))
+        writer.reconfigure(1, 60, 1000, 0, (str(three), open_database(str(three))))
+        assert writer.flushed(LONG)
+        writer.append(row(path=b"/3"))
+        with pytest.raises(sqlite3.ProgrammingError):
+            never.execute("SELECT 1")
+    assert [read(path) for path in (one, two, three)] == [["/1"], ["/2"], ["/3"]]
+    assert not list(tmp_path.glob("*-wal"))
+    assert (writer.seen(), notes) == (3, [])
+
+
+def test_another_database_is_the_cure_for_a_broken_one(tmp_path: Path, notes: Notes) -> None:
+    """Rows that wait for a database nobody can write go to the new one."""
+    one, two = tmp_path / "one", tmp_path / "two"
+    with writing(one, notes) as writer:
+        lock = sqlite3.connect(one, isolation_level=None)
+        lock.execute("BEGIN IMMEDIATE")
+        writer.append(row(path=b"/1"))
+        assert not writer.flushed(LONG)
+        writer.reconfigure(10, 0.01, 1000, 0, (str(two), open_database(str(two))))
+        assert writer.flushed(LONG)
+        lock.execute("ROLLBACK")
+        lock.close()
+    assert (read(one), read(two)) == ([], ["/1"])
+
+
+def test_a_smaller_queue_holds_at_once(tmp_path: Path, notes: Notes) -> None:
+    """Other numbers hold from the next row on."""
+    with writing(tmp_path / "log", notes, flush_interval=60) as writer:
+        writer.reconfigure(10, 60, 2, 0)
+        writer.flushed(LONG)
+        lock = sqlite3.connect(tmp_path / "log", isolation_level=None)
+        lock.execute("BEGIN IMMEDIATE")
+        for _ in range(5):
+            writer.append(row())
+        assert (writer.queue_length(), writer.rows_lost) == (2, 3)
+        lock.execute("ROLLBACK")
+        lock.close()
+        assert writer.seen() == 5

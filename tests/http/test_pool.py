@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectBindError
 from twisted.internet.error import ConnectionRefusedError as Refused
 from twisted.internet.error import TimeoutError as TimedOut
 from twisted.internet.task import Clock
@@ -151,3 +153,35 @@ def test_bytes_on_an_idle_connection_end_it() -> None:
     connection.dataReceived(b"HTTP/1.1 200 OK\r\n\r\n")
     assert connection.transport.disconnected
     assert pool.take(True) is None
+
+
+def test_our_own_shortage_is_not_the_targets() -> None:
+    """Out of file descriptors, a request is told that there is no room: no circuit opens for it."""
+    pool, endpoint, _ = made()
+    waiting = Waiting()
+    pool.wait(waiting)
+    endpoint.fail(ConnectBindError(errno.EMFILE, "Too many open files"))
+    assert waiting.why == "queue"
+
+
+def test_a_retired_pool_serves_those_on_their_way() -> None:
+    """A pool whose target has gone keeps no idle connection, and serves whom it has and who still comes."""
+    pool, endpoint, clock = made(connections=1)
+    at_rest = idle(pool, endpoint)
+    assert pool.take(idempotent=True) is at_rest
+    waiting, late = Waiting(), Waiting()
+    pool.wait(waiting)
+    pool.retire()
+    assert not at_rest.transport.disconnected
+    pool.release(at_rest)
+    assert waiting.got is at_rest
+    pool.release(at_rest)
+    assert at_rest.transport.disconnected
+    assert len(pool) == 0
+    pool.wait(late)
+    connection = endpoint.succeed()
+    assert late.got is connection
+    pool.release(connection)
+    assert connection.transport.disconnected
+    clock.pump([1.0] * 100)
+    assert pool not in pool.sweep._watched

@@ -250,6 +250,30 @@ class Daemon:
         pages = Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]
         return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
+    def reload(self, text: str | None = None) -> str:
+        """SIGHUP, maybe after the file has changed; what the log says of it, once it is done."""
+        before = len(self.log.read_text())
+        if text is not None:
+            self.rewrite(text)
+        self.process.send_signal(signal.SIGHUP)
+        return self.logged("reloaded: ", "reload refused: ", "reload failed", after=before)
+
+    def rewrite(self, text: str) -> None:
+        """Another configuration, all at once."""
+        other = self.ini.with_suffix(".new")
+        other.write_text(text)
+        other.replace(self.ini)
+
+    def logged(self, *texts: str, after: int = 0) -> str:
+        """The log from a place on, once one of the texts stands in it."""
+        deadline = time.monotonic() + WAIT
+        while time.monotonic() < deadline:
+            said = self.log.read_text()[after:]
+            if any(text in said for text in texts) and said.endswith("\n"):
+                return said
+            select.select([], [], [], 0.01)
+        raise RuntimeError(f"not logged: {texts}: " + self.log.read_text())
+
     def stop(self) -> int:
         """SIGTERM, and the exit status."""
         if self.process.poll() is None:
@@ -385,6 +409,7 @@ class Client:
 def gateway(
     folder: Path, upstream: Upstream, *, gateway: str = "", jwt: str = "", ratelimit: str = "",
     rest: str = "", users: str = "", routes: str = "", listen: str = "",
+    env: dict[str, str] | None = None,
 ) -> Iterator[Daemon]:  # fmt: skip
     """A daemon before an upstream, stopped at the end; it must stop with status 0."""
     port = free_port()
@@ -394,7 +419,7 @@ def gateway(
         port=port, folder=folder, upstream=upstream.port, gateway=gateway, jwt=jwt,
         ratelimit=ratelimit, rest=rest, users=users, routes=routes, listen=listen,
     )  # fmt: skip
-    daemon = Daemon(folder, text, port)
+    daemon = Daemon(folder, text, port, env)
     try:
         yield daemon
     finally:
