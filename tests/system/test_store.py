@@ -153,3 +153,25 @@ def counted(path: Path, key: bytes) -> bool:
 def children(pid: int) -> list[int]:
     """Its child processes."""
     return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def test_reloads(tmp_path: Path, valkey: Valkey, upstream: Upstream) -> None:
+    """Counters in the store and the connection to it survive a reload; another policy holds at once, also in an outage."""
+    options = f"store = {valkey.url}\nstore_timeout = 10s\non_store_failure = closed"
+    with gateway(tmp_path, upstream, ratelimit=options, users="ratelimit.limits = 5/600s") as daemon:
+        good = daemon.ini.read_text()
+        assert [daemon.get()["X-RateLimit-Remaining"] for _ in range(2)] == ["4", "3"]
+        daemon.reload(good.replace("/api/v1/users", "/api/v1").replace("edge = test-edge", "edge = other"))
+        assert daemon.get()["X-RateLimit-Remaining"] == "4"  # a route's counter goes by its prefix
+        daemon.reload(good.replace("store_timeout = 10s", "store_timeout = 9s"))
+        assert daemon.get()["X-RateLimit-Remaining"] == "2"
+        assert "[ratelimit] store_timeout has changed in the file, which takes a restart" in daemon.log.read_text()
+        valkey.kill()
+        assert daemon.get().status == 503
+        said(daemon, "can't be used")
+        daemon.reload(good.replace("= closed", "= open"))
+        assert [daemon.get().status for _ in range(7)] == [200] * 7
+        daemon.reload(good.replace("= closed", "= local"))
+        assert [daemon.get().status for _ in range(6)] == [200] * 5 + [429]
+        daemon.reload(good)
+        assert daemon.get().status == 503
