@@ -9,6 +9,7 @@ that mean the same as in the configuration before: counters and caches hang on t
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
@@ -106,6 +107,20 @@ def windows_rule(
         else:
             made.append(SlidingWindow(limit, window, owner, ietf))
     return made[0] if len(made) == 1 else Combined(made, ietf)
+
+
+def failure_policies(settings: Settings) -> dict[bytes, str]:
+    """By the ids of routes' own rules: what holds while the shared store can't be asked."""
+    return {
+        rate_rule(route.ratelimit, route.prefix).id: route.ratelimit.on_store_failure
+        for route in settings.routes
+        if route.own_counter
+    }
+
+
+def processes(settings: Settings) -> int:
+    """How many share a limit: workers on all machines."""
+    return (settings.gateway.workers or os.cpu_count() or 1) * settings.ratelimit.machines
 
 
 def refused_limit(settings: RateLimitSettings, rules: Rules) -> RefusedLimit | None:

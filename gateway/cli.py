@@ -71,6 +71,8 @@ def _parser() -> argparse.ArgumentParser:
 def _check(options: argparse.Namespace) -> int:
     settings = read(options.file, os.environ)
     print(effective(settings))
+    store = settings.ratelimit.store
+    print(f"counters in {'memory' if isinstance(store, str) else store}")
     for warning in settings.warnings:
         print(f"warning: {warning}")
     print(f"{options.file}: {len(settings.routes)} routes, no problem found")

@@ -19,6 +19,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from twisted.web.server import NOT_DONE_YET
+
 from gateway.admission.health import HEALTH
 from gateway.admission.ratelimit import limit_key, rule_of
 from gateway.admission.windows import Count
@@ -29,7 +31,10 @@ from gateway.upstream.headers import closing, opening
 from gateway.verdicts import Refused
 
 if TYPE_CHECKING:
+    from gateway.admission.identity import Identity
+    from gateway.admission.pending import Pending
     from gateway.chain import Parts
+    from gateway.exchange import Exchange
     from gateway.http.heads import RequestHead
     from gateway.terms import Terms
 
@@ -122,13 +127,76 @@ def _lane(planner: _Planner, parts: Parts, stages: Mapping[str, Any]) -> Callabl
     send, heads = stages["Forwarded"].send, stages["Forwarded"].heads
     in_flight = stages["InFlightLimited"] if parts.most_flying else None
 
+    def onward(
+        request: Any, exchange: Exchange, plan: Plan, terms: Terms, identity: Identity
+    ) -> Any:
+        # Stages 7 and 8: the plan has a route.
+        policy = terms.policy
+        if (
+            policy is not None
+            and not policy.open
+            and policy.judge(request.head.method, identity.role, identity.claims) is not None
+        ):
+            return permitted.render(request)
+        # Stage 9.
+        if request.body is not None:
+            return sized.render(request)
+        # Stage 10.
+        target = terms.target
+        assert target is not None  # the plan has seen to it
+        permit = target.circuit.admit(exchange.started)
+        if type(permit) is Refused:
+            return broken.render(request)
+        exchange.permit = permit
+        # Stage 11.
+        forwarded = plan.forwarded.get(exchange.peer)
+        if forwarded is None:
+            if len(plan.forwarded) >= _PEERS:
+                plan.forwarded.clear()
+            forwarded = plan.forwarded[exchange.peer] = heads.forwarded(exchange, request.head)
+        return send(
+            request,
+            exchange,
+            target,
+            b"".join(
+                (
+                    plan.start,
+                    request.more,
+                    identity.headers,
+                    exchange.request_id_line,
+                    forwarded,
+                    plan.end,
+                )
+            ),
+        )
+
+    def counted(counting: Pending) -> None:
+        """A store that had to be asked has answered: go on behind stage 6."""
+        count, request = counting.count, counting.request
+        if count is None or count.note or not count.allowed:
+            limited.counted(counting)
+            return
+        try:
+            request.on_cut = None
+            exchange = request.exchange
+            _, window, remaining, reset_at, *_ = count
+            request.extra += window.lines % (
+                remaining, reset_at, remaining, max(0, reset_at - counting.now // 1_000_000),
+            )  # fmt: skip
+            result = onward(request, exchange, counting.context, exchange.terms, exchange.identity)
+            if result is not NOT_DONE_YET:
+                request.write_whole(result)
+        except Exception:
+            # There is no caller to see to it, and others wait for their counts.
+            request.channel.site.broken(request)
+
     def render(request: Any) -> Any:
         if type(request) is not Request:
             return audited.render(request)
         exchange, head = request.exchange, request.head
         # Stage 0: its identifier, its time.
         exchange.request_id_line = line = request_id_line()
-        exchange.started = started = clock()
+        exchange.started = clock()
         exchange.began = moment = now()
         request.stamp = stamp
         request.on_end = ended
@@ -171,42 +239,15 @@ def _lane(planner: _Planner, parts: Parts, stages: Mapping[str, Any]) -> Callabl
             cost = terms.costs.get(head.method, terms.cost)
             count = take(rule_of(terms, identity), key, microsecond, cost)
         if type(count) is not Count:
-            return limited.wait(request, request, exchange, count, microsecond)
-        allowed, window, remaining, reset_at, _wait, _full = count
-        if not allowed:
+            request.on_cut = count.forget
+            count.then(counted, request, plan)
+            return NOT_DONE_YET
+        allowed, window, remaining, reset_at, _wait, _full, note = count
+        if note or not allowed:
             return limited.judge(request, request, exchange, count, microsecond)
         request.extra += window.lines % (
             remaining, reset_at, remaining, reset_at - microsecond // 1_000_000,
         )  # fmt: skip
-        # Stages 7 and 8: the plan has a route.
-        policy = terms.policy
-        if (
-            policy is not None
-            and not policy.open
-            and policy.judge(head.method, identity.role, identity.claims) is not None
-        ):
-            return permitted.render(request)
-        # Stage 9.
-        if request.body is not None:
-            return sized.render(request)
-        # Stage 10.
-        target = terms.target
-        assert target is not None  # the plan has seen to it
-        permit = target.circuit.admit(started)
-        if type(permit) is Refused:
-            return broken.render(request)
-        exchange.permit = permit
-        # Stage 11.
-        forwarded = plan.forwarded.get(peer)
-        if forwarded is None:
-            if len(plan.forwarded) >= _PEERS:
-                plan.forwarded.clear()
-            forwarded = plan.forwarded[peer] = heads.forwarded(exchange, head)
-        return send(
-            request,
-            exchange,
-            target,
-            b"".join((plan.start, request.more, identity.headers, line, forwarded, plan.end)),
-        )
+        return onward(request, exchange, plan, terms, identity)
 
     return render

@@ -24,7 +24,9 @@ from gateway.admission.tokens import Verifier
 from gateway.audit.record import IAuditLog
 from gateway.build import (
     Rules,
+    failure_policies,
     key_meaning,
+    processes,
     refused_limit,
     routes_of,
     terms_of,
@@ -36,6 +38,7 @@ from gateway.http.heads import RequestHeads
 from gateway.http.site import Limits, Site
 from gateway.http.sweep import Sweep
 from gateway.settings import GatewaySettings, Settings
+from gateway.stores.failover import Failover
 from gateway.stores.memory import MemoryBuckets
 from gateway.upstream.targets import Targets
 
@@ -53,7 +56,7 @@ class Lasting:
     reactor: Any
     sweep: Sweep
     audit: IAuditLog
-    buckets: MemoryBuckets
+    buckets: MemoryBuckets | Failover
     now: Callable[[], float]
     clock: Callable[[], float]
     flying: Flying = field(default_factory=Flying)
@@ -130,6 +133,10 @@ def hold(new: Generation, lasting: Lasting, site: Site) -> None:
     new.tokens.resize(settings.jwt.cache, settings.jwt.cache_size)
     lasting.buckets.resize(settings.ratelimit.keys)
     lasting.buckets.retain(new.rules.all("rate"))
+    if isinstance(lasting.buckets, Failover):
+        lasting.buckets.reconfigure(
+            settings.ratelimit.on_store_failure, failure_policies(settings), processes(settings)
+        )
     lasting.sweep.retime(beat(settings))
     site.reconfigure(new.resource, new.heads, new.limits)
 

@@ -27,8 +27,8 @@ class IBuckets(Interface):
         same rule; where processes share a store, by all whose rules have the same C{id}.
         C{now} is unix microseconds; a shared store may go by its own clock.
 
-        @return: a L{gateway.admission.windows.Count}, or a Deferred of one from a store
-            that must be asked. It fails with L{StoreUnreachable} if nobody can say;
+        @return: a L{gateway.admission.windows.Count}, or from a store that must be asked a
+            L{gateway.admission.pending.Pending}, whose count is C{None} if nobody can say;
             never a guess.
         """
 

@@ -23,6 +23,7 @@ from twisted.logger import Logger
 
 from gateway.answers import fault
 from gateway.audit.writer import AuditWriter
+from gateway.build import failure_policies, processes
 from gateway.descriptors import raise_limit, shortage
 from gateway.exchange import Exchange
 from gateway.generation import Lasting, beat, generation, hold
@@ -33,6 +34,7 @@ from gateway.notify import Manager
 from gateway.reloading import Reloading
 from gateway.settings import Settings
 from gateway.stores.memory import MemoryBuckets
+from gateway.stores.sharing import SharedStore, share_circuits, shared_store
 
 #: Seconds in which a request that is on its way to an idle connection may still arrive.
 LAST_CALL = 0.25
@@ -61,7 +63,13 @@ class GatewayService(Service):
         self._reactor = reactor
         self._source = source
         self.sweep = Sweep(reactor, beat(settings))
-        self.buckets = MemoryBuckets(settings.ratelimit.keys)
+        #: Counters, circuits and revocations that several processes share, where configured.
+        self.store: SharedStore | None = shared_store(
+            settings, reactor, failure_policies(settings), processes(settings)
+        )
+        self.buckets: Any = (
+            self.store.buckets if self.store else MemoryBuckets(settings.ratelimit.keys)
+        )
         audit = settings.audit
         self.audit = AuditWriter(
             audit.database,
@@ -77,6 +85,10 @@ class GatewayService(Service):
         self.generation = first = generation(settings, self.lasting)
         self.site = Site(first.resource, first.heads, self.sweep, first.limits, fault, Exchange)
         hold(first, self.lasting, self.site)
+        if self.store is not None:
+            share_circuits(
+                lambda: self.generation.targets.circuits, self.store.state, time.monotonic
+            )
         self.listeners = Listeners(reactor, self.site)
         self.manager = Manager(reactor, self.audit.seen, self.site.__len__)
         self.descriptors = 0
@@ -105,6 +117,12 @@ class GatewayService(Service):
             raise SystemExit(f"gateway: the audit database can't be used: {error}") from None
         self.sweep.beats.append(self._forget)
         self.sweep.start()
+        if self.store is not None:
+            try:
+                self.store.start()
+            except OSError as error:
+                self.audit.stop()
+                raise SystemExit(f"gateway: the embedded store can't be run: {error}") from None
         settings = self.settings
         try:
             self.listeners.add(settings.gateway.listen)
@@ -190,6 +208,8 @@ class GatewayService(Service):
                 call.cancel()
         self.generation.targets.abort()
         self.sweep.stop()
+        if self.store is not None:
+            await self.store.stop()
         await self.in_thread(self.audit.stop, AUDIT_GRACE)
         self._log.info("stopped")
 

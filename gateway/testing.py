@@ -5,19 +5,39 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
+from gateway.admission.pending import Pending
+from gateway.admission.windows import Count
 from gateway.interfaces import IBuckets, StoreUnreachable
+
+
+def counted(outcome: Count | Pending) -> Deferred[Count]:
+    """What a store of counters returned, as a Deferred; fails with L{StoreUnreachable}."""
+    if isinstance(outcome, Count):
+        return succeed(outcome)
+    waiting: Deferred[Count] = Deferred()
+
+    def hears(pending: Pending) -> None:
+        if pending.count is None:
+            waiting.errback(StoreUnreachable(pending.why))
+        else:
+            waiting.callback(pending.count)
+
+    outcome.then(hears, None)
+    return waiting
 
 
 @implementer(IBuckets)
 class FailingBuckets:
     """A store that nobody can reach."""
 
-    def take(self, rule: Any, key: str, now: int, cost: int = 1) -> Deferred[Any]:
+    def take(self, rule: Any, key: str, now: int, cost: int = 1) -> Pending:
         """Fails."""
-        return fail(StoreUnreachable())
+        pending = Pending(rule, key, now, cost)
+        pending.fail("nobody can reach it")
+        return pending
 
     def retain(self, rules: Any) -> None:
         """Nothing to forget."""
@@ -31,13 +51,12 @@ class SlowBuckets:
     """A store that answers when the test says so, in C{waiting}."""
 
     def __init__(self) -> None:
-        self.waiting: list[Deferred[Any]] = []
+        self.waiting: list[Pending] = []
 
-    def take(self, rule: Any, key: str, now: int, cost: int = 1) -> Deferred[Any]:
+    def take(self, rule: Any, key: str, now: int, cost: int = 1) -> Pending:
         """Waits."""
-        waiting: Deferred[Any] = Deferred()
-        self.waiting.append(waiting)
-        return waiting
+        self.waiting.append(Pending(rule, key, now, cost))
+        return self.waiting[-1]
 
     def retain(self, rules: Any) -> None:
         """Nothing to forget."""

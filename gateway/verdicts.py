@@ -43,6 +43,7 @@ class Reason(Enum):
     # Stage 6: the rate limit
     LIMIT = ("limit", 429, "Rate limit exceeded")
     LIMIT_KEYS = ("limit_keys", 429, "Rate limit exceeded")
+    LIMIT_LOCAL = ("limit_local", 429, "Rate limit exceeded")
     STORE = ("store", 503, "Service unavailable")
     # Stage 7 and 8: where to, and is this user allowed there
     ROUTE = ("route", 404, "Route not found")

@@ -17,9 +17,12 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
 import gateway.chain
+from gateway.admission.pending import Pending
+from gateway.admission.windows import Count
 from gateway.http.channel import Channel
 from gateway.service import GatewayService
 from gateway.settings import parse
+from gateway.stores.memory import MemoryBuckets
 
 SECRET = "s" * 40
 INI = f"""
@@ -107,10 +110,34 @@ class Upstream:
         return asked
 
 
-class Gateway:
-    """The whole chain without sockets, by either way."""
+class Asked(MemoryBuckets):
+    """
+    Counters that have to be asked for: known when the test says so. Some are decided without the
+    store, and some of the time nobody can say.
+    """
 
-    def __init__(self, lane: bool, monkeypatch: pytest.MonkeyPatch, now: list[float]) -> None:
+    waiting: list[tuple[Pending, Count | None]]
+
+    def take(self, rule: Any, key: str, now: int, cost: int = 1) -> Any:
+        pending, count = Pending(rule, key, now, cost), super().take(rule, key, now, cost)
+        how = (now // 5_000_000) % 8
+        note = {1: "local", 2: "open", 3: "closed"}.get(how, "")
+        self.waiting.append((pending, None if how == 4 else count._replace(note=note)))
+        return pending
+
+    def answer(self) -> None:
+        """Let everybody know."""
+        while self.waiting:
+            pending, count = self.waiting.pop(0)
+            pending.settle(count)
+
+
+class Gateway:
+    """The whole chain without sockets, by either way; C{asked}: counts come later."""
+
+    def __init__(
+        self, lane: bool, monkeypatch: pytest.MonkeyPatch, now: list[float], asked: bool = False
+    ) -> None:
         identifiers = iter(range(10**6))
 
         def line() -> bytes:
@@ -121,7 +148,9 @@ class Gateway:
         monkeypatch.setattr("gateway.service.time", SimpleNamespace(time=lambda: now[0], monotonic=lambda: now[0]))
         self.rows: list[Any] = []
         self.upstream = Upstream()
+        monkeypatch.setattr("gateway.service.MemoryBuckets", Asked if asked else MemoryBuckets)
         self.service = GatewayService(parse(INI, {}), Clock())
+        self.service.buckets.waiting = []
         if not lane:
             site = self.service.site
             site.resource = site.resource.nested  # type: ignore[attr-defined]
@@ -141,6 +170,8 @@ class Gateway:
             self.channels[peer] = channel
             channel.makeConnection(Transport(peer))
         channel.dataReceived(raw)
+        if isinstance(self.service.buckets, Asked):
+            self.service.buckets.answer()
         asked = self.upstream.take()
         answer = channel.transport.value()
         channel.transport.clear()
@@ -188,13 +219,17 @@ def patches() -> Iterator[pytest.MonkeyPatch]:
         yield patch
 
 
+@pytest.mark.parametrize("later_counts", [False, True])
 @pytest.mark.parametrize("seed", range(5))
-def test_both_ways_are_one(patches: pytest.MonkeyPatch, seed: int) -> None:
-    """Every answer, every byte for the upstream and every audit row is the same by either way."""
+def test_both_ways_are_one(patches: pytest.MonkeyPatch, seed: int, later_counts: bool) -> None:
+    """
+    Every answer, every byte for the upstream and every audit row is the same by either way, whether
+    counts are known at once or a store has to be asked.
+    """
     seen = []
     for lane in (True, False):
         now = [1_700_000_000.0]
-        gateway = Gateway(lane, patches, now)
+        gateway = Gateway(lane, patches, now, later_counts)
         try:
             for peer, raw, later, status in conversation(seed):
                 now[0] += later
@@ -210,6 +245,8 @@ def test_both_ways_are_one(patches: pytest.MonkeyPatch, seed: int) -> None:
     assert statuses >= {b"200", b"400", b"401", b"403", b"404", b"405", b"429", b"500", b"503"}
     told = {(row[11], row[-1]) for each in seen for row in each[4]}
     assert told >= {("limit", "gold 4/600s"), ("limit_refused", "refused 4/1h")}
+    if later_counts:
+        assert {reason for reason, _ in told} >= {"store", "store_local", "store_open", "limit_local"}
 
 
 def test_the_lane_is_taken(patches: pytest.MonkeyPatch) -> None:

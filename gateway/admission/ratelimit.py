@@ -12,12 +12,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.resource import IResource
 from twisted.web.server import NOT_DONE_YET
 
 from gateway.admission.identity import Identity, claim_of
+from gateway.admission.pending import Pending
 from gateway.admission.tokens import challenge
 from gateway.admission.windows import Count, refused_lines
 from gateway.answers import refuse
@@ -38,8 +38,6 @@ class RateLimited(Shell):
 
     @param now: the wall clock, unix seconds.
     """
-
-    _log = Logger()
 
     def __init__(
         self, inner: IResource, buckets: IBuckets, terms: Terms, now: Callable[[], float]
@@ -67,12 +65,18 @@ class RateLimited(Shell):
             cost = terms.costs.get(face.method, terms.cost)
             count = self._buckets.take(rule, key, now, cost)
         if type(count) is not Count:
-            return self.wait(request, face, exchange, count, now)
+            return self.wait(request, face, count)
         return self.judge(request, face, exchange, count, now)
 
     def judge(self, request: Any, face: Any, exchange: Exchange, count: Any, now: int) -> Any:
         """Act upon a count that is known; C{now} is unix microseconds."""
-        allowed, window, remaining, reset_at, retry_after, full = count
+        allowed, window, remaining, reset_at, retry_after, full, note = count
+        if note:
+            exchange.reason = "store_" + note
+            if note == "open":  # how much remains nobody knows, so nothing is told
+                return self._inner.render(request)
+            if note == "closed":
+                return refuse(face, exchange, _STORE)
         if allowed:
             face.add_lines(
                 window.lines % (remaining, reset_at, remaining, reset_at - now // 1_000_000)
@@ -81,34 +85,40 @@ class RateLimited(Shell):
         face.add_lines(refused_lines(count))
         if full:
             return refuse(face, exchange, Refused(Reason.LIMIT_KEYS, retry_after))
-        return refuse(face, exchange, Refused(Reason.LIMIT, retry_after, limit=window.name))
+        reason = Reason.LIMIT_LOCAL if note else Reason.LIMIT
+        return refuse(face, exchange, Refused(reason, retry_after, limit=window.name))
 
-    def wait(self, request: Any, face: Any, exchange: Exchange, counting: Any, now: int) -> int:
+    def wait(self, request: Any, face: Any, counting: Pending) -> int:
         """Act upon a count as soon as it is known."""
-        # Armed before the first wait: the client may leave while the store is asked.
-        face.on_cut = lambda _why: counting.cancel()
-
-        def counted(count: Any) -> None:
-            face.on_cut = None
-            # A store's clock may be behind ours; no client is told a negative time.
-            result = self.judge(
-                request, face, exchange, count, min(now, count.reset_at * 1_000_000)
-            )
-            if isinstance(result, bytes):
-                if type(request) is Request:
-                    request.write_whole(result)
-                else:
-                    request.write(result)
-                    request.finish()
-
-        def failed(failure: Failure) -> None:
-            if face.on_cut is not None:
-                face.on_cut = None
-                self._log.debug("the store of counters failed", failure=failure)
-                refuse(face, exchange, _STORE)
-
-        counting.addCallbacks(counted, failed)
+        # Armed before the wait: the client may leave while the store is asked.
+        face.on_cut = counting.forget
+        counting.then(self.counted, request)
         return NOT_DONE_YET
+
+    def counted(self, counting: Pending) -> None:
+        """The count is known, or nobody can say."""
+        request, count = counting.request, counting.count
+        ours = type(request) is Request
+        try:
+            face, exchange = (request, request.exchange) if ours else exchange_of(request)
+            face.on_cut = None
+            if count is None:
+                result: Any = refuse(face, exchange, _STORE)
+            else:
+                # A store's clock may be behind ours; no client is told a negative time.
+                now = min(counting.now, count.reset_at * 1_000_000)
+                result = self.judge(request, face, exchange, count, now)
+            if isinstance(result, bytes) and not ours:
+                request.write(result)
+                request.finish()
+            elif isinstance(result, bytes):
+                request.write_whole(result)
+        except Exception:
+            # There is no caller to see to it, and others wait for their counts.
+            if ours:
+                request.channel.site.broken(request)
+            else:
+                request.processingFailed(Failure())
 
 
 def limit_key(exchange: Exchange, kind: str) -> str | None:

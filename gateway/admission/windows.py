@@ -37,6 +37,7 @@ class Count(NamedTuple):
         pass; else when the window is empty again.
     @ivar retry_after: seconds to wait when refused, rounded up; else 0.
     @ivar full: refused because the store has no room for a new key.
+    @ivar note: C{local}, C{open} or C{closed}: decided so, because the store did not answer.
     """
 
     allowed: bool
@@ -45,6 +46,7 @@ class Count(NamedTuple):
     reset_at: int
     retry_after: int = 0
     full: bool = False
+    note: str = ""
 
     @property
     def limit(self) -> int:

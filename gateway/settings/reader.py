@@ -166,6 +166,9 @@ class _Reader:
         values["gateway"]["edge"] = values["gateway"]["edge"] or socket.gethostname()
         checks.gateway(values["gateway"], lines)
         checks.ratelimit(values["ratelimit"], lines, "ratelimit")
+        self._warnings += checks.store(
+            values["ratelimit"], values["gateway"], lines, self._directory, self._environ
+        )
         self._warnings += checks.jwt(values["jwt"], lines, self._directory)
         checks.upstream(values["upstream"], lines, self._directory)
         checks.audit(values["audit"], lines, self._environ)

@@ -8,6 +8,7 @@ floats, sizes are bytes.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from gateway.settings.limits import COST_TYPE, LIMIT, WINDOW, WINDOWS
@@ -27,6 +28,7 @@ from gateway.settings.option import (
     size,
     words,
 )
+from gateway.stores.url import StoreAddress, parse_url
 
 ALGORITHMS = (
     "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512",
@@ -56,6 +58,7 @@ class Secret:
 class GatewaySettings:
     """[gateway]. C{workers} 0: one for each processor."""
 
+    name: str
     listen: tuple[str, ...]
     workers: int
     edge: str
@@ -100,6 +103,7 @@ class RateLimitSettings:
         C{limit} and C{window}.
     @ivar costs: (method, cost) where it is not C{cost}.
     @ivar refused: as C{limits}; empty: no such limit.
+    @ivar store: C{memory}, or the address of a shared one.
     """
 
     limit: int
@@ -115,7 +119,10 @@ class RateLimitSettings:
     refused: tuple[tuple[int, float], ...]
     refused_keys: int
     ietf_headers: bool
-    store: str
+    store: str | StoreAddress
+    store_timeout: float
+    store_connections: int
+    store_ca_file: str
     on_store_failure: str
     machines: int
 
@@ -223,12 +230,33 @@ def _listen(text: str) -> tuple[str, ...]:
     return tuple(line.strip() for line in text.splitlines() if line.strip())
 
 
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+def _name(text: str) -> str:
+    if _NAME.fullmatch(text) is None:
+        raise BadValue("a name of at most 64 letters, digits, dots, dashes")
+    return text
+
+
+def _store(text: str) -> str | StoreAddress:
+    if text in ("auto", "memory", "embedded"):
+        return text
+    try:
+        return parse_url(text)
+    except ValueError as error:
+        raise BadValue(f"auto, memory, embedded, {error}") from None
+
+
 SECTIONS: dict[str, tuple[str, tuple[Option, ...]]] = {
     "gateway": ("Where it listens, and the bounds of its clients' connections.", (
         Option("listen", Type(_listen, "Twisted endpoint strings, one a line"), "tcp:8080",
                "Where to listen: Twisted endpoint strings, one a line: tcp:PORT[:interface=ADDRESS], "
                "unix:PATH, systemd:domain=INET:index=0.",
                "tcp:8443:interface=10.0.0.1"),
+        Option("name", Type(_name, "a name"), "gateway",
+               "What this gateway is called in a shared store: those of one name share counters, "
+               "circuits and revocations; those of another share nothing.", "shop", restart=True),
         Option("workers", integer(1, 1024, {"auto": 0}), "1",
                "Processes; auto: one for each processor. More than 1 is not available yet.",
                restart=True),
@@ -340,12 +368,29 @@ SECTIONS: dict[str, tuple[str, tuple[Option, ...]]] = {
                "Whether answers have RateLimit and RateLimit-Policy "
                "(draft-ietf-httpapi-ratelimit-headers) beside X-RateLimit-*.", "no",
                per_route=False),
-        Option("store", TEXT, "auto",
-               "Where counters live: auto or memory. redis://, rediss:// and unix:// are not "
-               "available yet.", "memory", per_route=False, restart=True),
+        Option("store", Type(_store, "auto, memory, embedded, or a URL"), "auto",
+               "Where counters live. memory: in this process. embedded: in a Valkey of the "
+               "gateway's own, for several workers. auto: memory for one worker, embedded for "
+               "more. Or a Redis or Valkey that several machines share: redis://HOST:6379/0, "
+               "rediss:// with TLS, unix:///PATH?db=0, redis+sentinel://HOST,HOST/SERVICE/0, each "
+               "with USER:PASSWORD@ or :PASSWORD@ before the host, percent-encoded.",
+               "rediss://gateway:${STORE_PASSWORD}@valkey.internal",
+               "One server's time and memory serve all: a cluster serves as one shard. Who can "
+               "write there sets everybody's limits: give it a password, and TLS across a "
+               "network.", per_route=False, restart=True, secret=True),
+        Option("store_timeout", duration(0.005, 10), "50ms",
+               "A request whose count does not come in time is decided by on_store_failure; so are "
+               "those after it, at once, until the store answers again.", "20ms", per_route=False, restart=True),
+        Option("store_connections", integer(1, 64), "1",
+               "Connections to the store from each process. All requests of a moment share one "
+               "call, so one is enough unless the network is slow.", "2", per_route=False, restart=True),
+        Option("store_ca_file", TEXT, "",
+               "rediss:// only: PEM file of the authorities that may vouch for the store's host "
+               "name. Default: the system's.", "/etc/ssl/internal-ca.pem", per_route=False, restart=True),
         Option("on_store_failure", choice("local", "open", "closed"), "local",
-               "When the store can't be asked: local counts here, open lets pass, closed refuses "
-               "with 503. Memory never fails."),
+               "While the store can't be asked: local counts in this process, inexactly, with its "
+               "share of the limit (see machines); open lets everything pass; closed refuses with "
+               "503. The audit's reason tells of each request so decided. Memory never fails."),
         Option("machines", integer(1, 1000), "1",
                "How many machines share the store. While it can't be asked and on_store_failure "
                "is local, each process lets its share pass: limit divided by workers and machines, "

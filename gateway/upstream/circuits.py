@@ -10,6 +10,7 @@ says nothing about the present and is ignored.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from math import ceil
 
 from gateway.verdicts import Reason, Refused
@@ -21,7 +22,7 @@ class Circuit:
 
     @ivar failures: consecutive ones that open it.
     @ivar reset_after: seconds it stays open before a trial.
-    @ivar opened: how often it has opened.
+    @ivar opened: how often failures in this process have opened it.
     """
 
     __slots__ = (
@@ -83,12 +84,24 @@ class Circuit:
             return "closed"
         return "open" if now < self._open_until else "half-open"
 
+    def opened_elsewhere(self, seconds: float, now: float) -> None:
+        """Another process saw it fail: it is open here as well, until a trial of our own."""
+        if self._open_until is None:
+            self._rest(now + min(seconds, self.reset_after))
+
+    def left(self, now: float) -> float:
+        """Seconds until it lets a trial through; 0 when it does, or is closed."""
+        return max(0.0, self._open_until - now) if self._open_until is not None else 0.0
+
     def _open(self, now: float) -> None:
-        self._open_until = now + self.reset_after
+        self.opened += 1
+        self._rest(now + self.reset_after)
+
+    def _rest(self, until: float) -> None:
+        self._open_until = until
         self._trial = False
         self._counted = 0
         self._generation += 1
-        self.opened += 1
 
 
 class Circuits:
@@ -124,6 +137,15 @@ class Circuits:
         self._before = {}
         for address, circuit in self._circuits.items():
             circuit.failures, circuit.reset_after = self._numbers[address]
+    def opened_elsewhere(self, address: tuple[str, int], seconds: float, now: float) -> None:
+        """See L{Circuit.opened_elsewhere}; an address that leads nowhere here is ignored."""
+        circuit = self._circuits.get(address)
+        if circuit is not None:
+            circuit.opened_elsewhere(seconds, now)
+
+    def each(self) -> Iterable[tuple[tuple[str, int], Circuit]]:
+        """All of them, by address."""
+        return self._circuits.items()
 
     def states(self, now: float) -> dict[tuple[str, int], str]:
         """Every address's state."""

@@ -9,7 +9,6 @@ An C{https} upstream is let in only when its certificate is valid for its host n
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
 
@@ -29,6 +28,7 @@ from gateway.exchange import RESPONSE_RULES
 from gateway.http.pool import Pool, PoolLimits
 from gateway.http.response_heads import ResponseHeads
 from gateway.http.sweep import Sweep
+from gateway.trust import client_tls, signers_of
 from gateway.upstream.circuits import Circuits
 
 if TYPE_CHECKING:
@@ -108,9 +108,7 @@ class Targets:
 
     def _shared(self, scheme: str, host: str, port: int, settings: UpstreamSettings) -> Pool:
         # The certificates themselves: their file may have been renewed under its old name.
-        signers = b""
-        if scheme == "https" and settings.ca_file:
-            signers = Path(settings.ca_file).read_bytes()
+        signers = signers_of(settings.ca_file) if scheme == "https" else b""
         key = (scheme, host, port, settings, signers)
         pool = self._pools.get(key)
         if pool is None and self._before is not None:
@@ -125,7 +123,7 @@ class Targets:
     ) -> Pool:
         endpoint = self._endpoint(host, port, settings.connect_timeout)
         if scheme == "https":
-            endpoint = wrapClientTLS(_tls(host, signers), endpoint)
+            endpoint = wrapClientTLS(client_tls(host, signers), endpoint)
         limits = PoolLimits(
             response_timeout=settings.response_timeout,
             read_timeout=settings.read_timeout,
@@ -172,21 +170,3 @@ class _Bounded:
 
 def _timed_out(_result: object, _timeout: float) -> NoReturn:
     raise ConnectTimeout
-
-
-def _tls(host: str, signers: bytes) -> Any:
-    """
-    Options that verify the upstream's certificate for its host name.
-
-    @param signers: certificates in PEM; empty: the system's.
-    """
-    # Imported late: pyOpenSSL costs start-up time that http upstreams need not pay.
-    from twisted.internet._sslverify import trustRootFromCertificates  # noqa: PLC0415
-    from twisted.internet.ssl import Certificate, optionsForClientTLS, platformTrust  # noqa: PLC0415
-
-    trust = platformTrust()
-    if signers:
-        end = b"-----END CERTIFICATE-----"
-        certificates = [part + end for part in signers.split(end)[:-1]]
-        trust = trustRootFromCertificates([Certificate.loadPEM(pem) for pem in certificates])
-    return optionsForClientTLS(host, trustRoot=trust)

