@@ -94,13 +94,21 @@ class Channel(Protocol):
     def dataReceived(self, data: bytes) -> None:
         """Bytes from the client: a head, a piece of a body, or something too early."""
         if self._state is IDLE:
-            end = data.find(b"\r\n\r\n")
-            if end > 0 and end + 4 == len(data):
-                # One whole head and nothing else, as most are.
-                self._begin(data[:end], b"")
-            else:
-                self._buffer = data
-                self._advance()
+            if data.endswith(b"\r\n\r\n"):
+                # One whole head and nothing else, as most are: known heads have no blank line
+                # in them, so nobody need look for one.
+                site = self.site
+                raw = data[:-4]
+                found = site.heads.recall(raw)
+                if found is not None and len(raw) <= site.limits.max_head:
+                    self._state = ANSWER
+                    self.deadline = NEVER
+                    head, authorization, more = found
+                    self._request = request = Request(self, head, authorization, more, raw, None)
+                    self._render(request)
+                    return
+            self._buffer = data
+            self._advance()
         elif self._body is not None:
             self._feed_body(data)
         elif self._request is None:
@@ -194,13 +202,17 @@ class Channel(Protocol):
             if rest:
                 self._feed_body(rest)
         if self._request is request:
-            try:
-                result = site.resource.render(request)
-            except Exception:
-                site.broken(request)
-                return
-            if result is not NOT_DONE_YET:
-                request.write_whole(result)
+            self._render(request)
+
+    def _render(self, request: Request) -> None:
+        site = self.site
+        try:
+            result = site.resource.render(request)
+        except Exception:
+            site.broken(request)
+            return
+        if result is not NOT_DONE_YET:
+            request.write_whole(result)
 
     def _incomplete(self) -> None:
         """No blank line yet: is what there is still worth waiting for?"""

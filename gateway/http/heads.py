@@ -101,6 +101,22 @@ def field_lines(raw: bytes) -> list[bytes]:
     return lines[2:] if not lines[0] else lines[1:]
 
 
+#: A head, which must not be changed (its C{authorization} and C{raw} are not to be used); the
+#: values of all Authorization fields; further lines to forward.
+Read = tuple[RequestHead, tuple[bytes, ...], bytes]
+
+
+def _without_token(head: bytes) -> tuple[bytes, bytes | None]:
+    """The head without its first Authorization line, and that line's value."""
+    at = head.find(b"\r\nAuthorization: ")
+    if at < 0:
+        return head, None
+    end = head.find(b"\r\n", at + 17)
+    if end < 0:
+        return head[:at], head[at + 17 :]
+    return head[:at] + head[end:], head[at + 17 : end]
+
+
 class RequestHeads:
     """
     The parser of request heads.
@@ -137,61 +153,43 @@ class RequestHeads:
         """
         return self._parse(head)
 
-    def read(self, head: bytes) -> tuple[RequestHead, tuple[bytes, ...], bytes]:
+    def read(self, head: bytes) -> Read:
         """
         The same for clients that repeat a whole head but for its token, and for a few lines
         that are new each time: known by the rest of it, the head is shared, and these are
         handed out beside it.
-
-        @return: the head, which must not be changed (its C{authorization} and C{raw} are not
-            to be used); the values of all Authorization fields; further lines to forward.
         """
-        at = head.find(b"\r\nAuthorization: ")
-        if at < 0:
-            rest, value = head, None
-        else:
-            end = head.find(b"\r\n", at + 17)
-            if end < 0:
-                rest, value = head[:at], head[at + 17 :]
-            else:
-                rest, value = head[:at] + head[end:], head[at + 17 : end]
+        return self.recall(head) or self._unknown(head)
+
+    def recall(self, head: bytes) -> Read | None:
+        """The head, if the rest of it is known and what is not in the rest is in order."""
+        rest, value = _without_token(head)
         more = b""
         if self._cuts.patterns:
             cut = self._cuts.cut(rest)
             if cut is None:
-                return self._whole(head)
+                return None
             rest, more = cut
         known = self._heads.young.get(rest)
         if known is None:
-            return self._unknown(head, rest)
+            return None
         if value is None:
             return known, (), more
         if value not in self.vouched and (
             value.translate(None, VISIBLE) or value[:1] in BLANK or value[-1:] in BLANK
         ):
-            return self._whole(head)
+            return None
         return known, (value,), more
 
-    def _saw(self, name: bytes, lower: bytes) -> bool:
-        patterns = self._cuts.patterns
-        new_each_time = self._cuts.saw(name, lower)
-        if self._cuts.patterns is not patterns:
-            # What was kept so far was not looked at with this name in mind.
-            self._heads.clear()
-        return new_each_time
-
-    def _whole(self, head: bytes) -> tuple[RequestHead, tuple[bytes, ...], bytes]:
-        parsed = self._parse(head)
-        return parsed, parsed.authorization, b""
-
-    def _unknown(self, head: bytes, rest: bytes) -> tuple[RequestHead, tuple[bytes, ...], bytes]:
+    def _unknown(self, head: bytes) -> Read:
         """
         A head whose rest is not known yet. It is kept when it is seen for the second time: what
         is new each time costs no room. Never one with a secret left in it.
         """
         parsed = self._parse(head)
+        rest, _ = self._cuts.cut(_without_token(head)[0]) or (b"", b"")
         if (
-            len(rest) <= MAX_KEPT
+            0 < len(rest) <= MAX_KEPT
             and parsed.plain
             and not parsed.length
             and rest.count(b"\r\n") + SLOTS < self._max_fields
@@ -202,6 +200,14 @@ class RequestHeads:
             kept.raw = b""
             self._heads.keep(rest, kept, 4 * len(rest) + 1000)
         return parsed, parsed.authorization, b""
+
+    def _saw(self, name: bytes, lower: bytes) -> bool:
+        patterns = self._cuts.patterns
+        new_each_time = self._cuts.saw(name, lower)
+        if self._cuts.patterns is not patterns:
+            # What was kept so far was not looked at with this name in mind.
+            self._heads.clear()
+        return new_each_time
 
     def _parse(self, head: bytes) -> RequestHead:
         lines = head.split(b"\r\n")

@@ -157,8 +157,8 @@ class Request(StockFace):
             self._end("")
         else:
             self._done = True
+            self.on_cut = None
             on_end = self.on_end
-            self.stamp = self.on_end = self.on_cut = None
             if on_end is not None:
                 on_end(self, "")
         channel.finished(self)

@@ -19,7 +19,7 @@ from gateway.exchange import FORWARDING, OURS, Exchange, exchange_of
 from gateway.http.chunks import LAST_CHUNK, encode_chunk
 from gateway.http.client import UpstreamConnection
 from gateway.http.fields import FieldRules, trailer_block
-from gateway.http.request import UNKNOWN, Request
+from gateway.http.request import UNKNOWN, Request, lay_out
 from gateway.http.response_heads import ResponseHead
 from gateway.shell import Shell
 from gateway.upstream.headers import HeadWriter
@@ -60,7 +60,7 @@ class Forwarded(Shell):
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
+        self.clock = clock
         self.heads = HeadWriter()
 
     def render(self, request: Any) -> int:
@@ -77,11 +77,15 @@ class Forwarded(Shell):
     def send(self, face: Any, exchange: Exchange, target: Target, head: bytes) -> int:
         """Send it with that head."""
         exchange.upstream = target.name
-        forwarding = Forwarding(face, exchange, target, head, self._clock)
+        method = face.method
+        forwarding = Forwarding(self.clock, face, exchange, target, head)
         face.on_cut = forwarding.cut
-        connection = target.pool.take(face.method in _IDEMPOTENT)
+        connection = target.pool.take(method in _IDEMPOTENT)
         if connection is None:
             target.pool.wait(forwarding)
+        elif face.body is None:
+            forwarding.connection = connection
+            connection.ask(forwarding, head, method, True)
         else:
             forwarding.connected(connection)
         return NOT_DONE_YET
@@ -91,29 +95,28 @@ class Forwarding:
     """
     One request on its way: waits for a connection, asks, takes the body there and the
     answer back.
+
+    @ivar connection: on which it asks, while it does.
     """
 
-    __slots__ = (
-        "_clock", "_connection", "_exchange", "_face", "_head", "_sent_body", "_target", "_tries",
-    )  # fmt: skip
+    connection: UpstreamConnection | None = None
+    _sent_body = False
+    _tries = 0
 
     def __init__(
-        self, face: Any, exchange: Exchange, target: Target, head: bytes, clock: Callable[[], float]
+        self, clock: Callable[[], float], face: Any, exchange: Exchange, target: Target, head: bytes
     ) -> None:
+        self._clock = clock
         self._face = face
         self._exchange = exchange
         self._target = target
         self._head = head
-        self._clock = clock
-        self._connection: UpstreamConnection | None = None
-        self._sent_body = False
-        self._tries = 0
 
     # -- Waiter: a connection
 
     def connected(self, connection: UpstreamConnection) -> None:
         """Ask."""
-        self._connection = connection
+        self.connection = connection
         face = self._face
         body = face.body
         if body is None:
@@ -121,7 +124,7 @@ class Forwarding:
             return
         # The head leaves with the first bytes of the body, if some are there.
         body.deliver(self)
-        if self._connection is connection and not self._sent_body:
+        if self.connection is connection and not self._sent_body:
             connection.ask(self, self._head, face.method, False)
             self._sent_body = True
 
@@ -134,7 +137,7 @@ class Forwarding:
 
     def bodyReceived(self, data: bytes) -> None:
         """Send a piece on."""
-        connection, body = self._connection, self._face.body
+        connection, body = self.connection, self._face.body
         if connection is None:
             return
         piece = data if body.length >= 0 else encode_chunk(data)
@@ -146,7 +149,7 @@ class Forwarding:
 
     def bodyEnded(self, trailers: list[bytes]) -> None:
         """The request is complete."""
-        connection, body = self._connection, self._face.body
+        connection, body = self.connection, self._face.body
         if connection is None:
             return
         if body.length < 0:
@@ -192,7 +195,7 @@ class Forwarding:
 
     def whole(self, head: ResponseHead, data: bytes) -> None:
         """The answer, all of it."""
-        self._connection = None
+        self.connection = None
         target, exchange = self._target, self._exchange
         if head.status in target.statuses:
             self._settle(failed=True)
@@ -207,12 +210,12 @@ class Forwarding:
         self._settle(status in self._target.statuses)
         lines = head.block + self._noted(head) if head.noted else head.block
         if ended:
-            self._connection = None
+            self.connection = None
         face.begin(status, head.reason, lines, length if length >= 0 else UNKNOWN, data)
         if ended:
             face.finish()
-        elif self._connection is not None:
-            face.registerProducer(self._connection, True)
+        elif self.connection is not None:
+            face.registerProducer(self.connection, True)
 
     def data(self, data: bytes) -> None:
         """More of the answer."""
@@ -220,12 +223,12 @@ class Forwarding:
 
     def ended(self, trailers: list[bytes]) -> None:
         """The answer is complete."""
-        self._connection = None
+        self.connection = None
         self._face.finish(trailer_block(_TRAILERS, trailers) if trailers else b"")
 
     def failed(self, why: str) -> None:
         """No answer, or not all of it."""
-        connection, self._connection = self._connection, None
+        connection, self.connection = self.connection, None
         if self._face.started:
             self._exchange.reason = "upstream_cut" if why != "timeout" else "upstream_timeout"
             self._settle(failed=True)
@@ -261,7 +264,7 @@ class Forwarding:
         self._settle(failed=None)
 
     def _leave(self) -> None:
-        connection, self._connection = self._connection, None
+        connection, self.connection = self.connection, None
         if connection is not None:
             connection.abandon()
         else:
@@ -286,3 +289,9 @@ class Forwarding:
         if terms is not None and terms.cors is not None and terms.cors.enabled:
             return b""
         return b"".join(b"%s: %s\r\n" % pair for pair in head.noted)
+
+
+lay_out(
+    Forwarding.__new__(Forwarding), "_clock", "_face", "_exchange", "_target", "_head",
+    "connection", "_sent_body", "_tries",
+)  # fmt: skip
