@@ -15,6 +15,7 @@ from typing import Any
 from twisted.web.server import NOT_DONE_YET
 
 from gateway.exchange import Exchange, request_id_line
+from gateway.shadow import joined
 from gateway.verdicts import Reason, Refused
 
 _COMMON = b"Content-Type: application/json\r\nCache-Control: no-store\r\n"
@@ -76,8 +77,10 @@ def refuse(face: Any, exchange: Exchange, refused: Refused) -> int:
         lines += b"Retry-After: %d\r\n" % refused.retry_after
     identifier = exchange.request_id or request_id_line()[14:50]
     body = _BODIES[reason] + identifier + b'"}'
+    if refused.detail:
+        exchange.detail = joined(exchange.detail, refused.detail)
     if refused.limit:
-        exchange.detail = refused.limit
+        exchange.detail = joined(exchange.detail, refused.limit)
         # The names are the settings' own: nothing in them needs an escape.
         body = b'%s, "limit": "%s"}' % (body[:-1], refused.limit.encode("ascii"))
     face.answer(reason.status, lines, body, close=reason in _CLOSING)

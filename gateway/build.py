@@ -12,23 +12,30 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from gateway.admission.addresses import AddressRules
+from gateway.admission.claim_headers import ClaimHeaders
 from gateway.admission.identity import IdentityRules
 from gateway.admission.origins import CorsRules
 from gateway.admission.refused import RefusedLimit
 from gateway.admission.windows import Combined, FixedWindow, Gcra, Rule, SlidingWindow
+from gateway.exchange import trailer_rules
 from gateway.keys import VerificationKey, hmac_key, public_key
+from gateway.routing.expression import Expression
+from gateway.routing.hours import Hours, Span
 from gateway.routing.policy import Policy
 from gateway.routing.table import RouteTable
 from gateway.settings import (
     CorsSettings,
+    HeadersSettings,
     IpSettings,
     JwtSettings,
     RateLimitSettings,
     RouteSettings,
     Settings,
 )
+from gateway.shadow import Counts, Shadow
 from gateway.stores.memory import MemoryBuckets
 from gateway.terms import Terms
 from gateway.upstream.targets import Targets
@@ -152,14 +159,53 @@ def cors_rules(settings: CorsSettings) -> CorsRules:
     )
 
 
-def identity_rules(settings: JwtSettings, rules: Rules) -> IdentityRules:
-    """What is asked of a token beyond its signature."""
+def identity_rules(settings: JwtSettings, headers: HeadersSettings, rules: Rules) -> IdentityRules:
+    """What is asked of a token beyond its signature, and what of it services get."""
     meaning = (
         settings.issuer, settings.audience, settings.leeway, settings.require_exp,
         settings.role_claim, settings.default_role,
     )  # fmt: skip
-    found: IdentityRules = rules.of("identity", meaning, lambda: IdentityRules(*meaning))
+    found: IdentityRules = rules.of(
+        "identity",
+        (meaning, headers if headers.claims else None),
+        lambda: IdentityRules(*meaning, claim_headers=claim_headers(headers)),
+    )
     return found
+
+
+def claim_headers(settings: HeadersSettings) -> ClaimHeaders | None:
+    """The claims that services get, where there are any."""
+    return ClaimHeaders(settings.claims, settings.max_value) if settings.claims else None
+
+
+def policy(route: RouteSettings) -> Policy:
+    """Who may do what on a route."""
+    asked = route.requirements
+    spans = [
+        Span(frozenset(each.days), each.begins, each.ends, ZoneInfo(each.zone))
+        for each in asked.time
+    ]
+    return Policy(
+        methods=route.methods,
+        roles=asked.role,
+        scopes=asked.scope,
+        claims=asked.claims,
+        addresses=AddressRules(asked.ip, ()) if asked.ip else None,
+        hours=Hours(spans) if spans else None,
+        expression=Expression(asked.expr) if asked.expr else None,
+    )
+
+
+def shadow_counts(rules: Rules) -> Counts:
+    """How often gates in shadow mode would have refused, in this and all configurations before."""
+    found: Counts = rules.of("shadowed", (), dict)
+    return found
+
+
+def shadow(gates: Sequence[str], route: str, rules: Rules) -> Shadow | None:
+    """The gates that only say what they would refuse, where there are any."""
+    counts = shadow_counts(rules)
+    return Shadow(gates, route, counts) if gates else None
 
 
 def counter(settings: RateLimitSettings, rules: Rules, owner: str = "default") -> Any:
@@ -177,7 +223,7 @@ def terms_of(settings: Settings, rules: Rules) -> Terms:
     return Terms(
         addresses=address_rules(settings.ip),
         cors=cors_rules(settings.cors),
-        identity=identity_rules(settings.jwt, rules),
+        identity=identity_rules(settings.jwt, settings.headers, rules),
         rate=counter(settings.ratelimit, rules),
         rate_key=settings.ratelimit.key,
         plan_claim=settings.ratelimit.plan_claim,
@@ -185,6 +231,8 @@ def terms_of(settings: Settings, rules: Rules) -> Terms:
         cost=settings.ratelimit.cost,
         costs=_costs(settings.ratelimit),
         max_body=settings.body.max_size,
+        trailers=trailer_rules(settings.claim_fields),
+        shadow=shadow(settings.shadowed, "", rules),
     )
 
 
@@ -203,25 +251,30 @@ def routes_of(
 def _route_terms(
     settings: Settings, route: RouteSettings, common: Terms, targets: Targets, rules: Rules
 ) -> Terms:
+    if route.public:
+        # By these rules nobody is ever identified, so no token is known by them.
+        identity = IdentityRules()
+    elif route.jwt is settings.jwt and route.headers is settings.headers:
+        identity = common.identity
+    else:
+        identity = identity_rules(route.jwt, route.headers, rules)
     return Terms(
         route=route.prefix,
         addresses=common.addresses if route.ip is settings.ip else address_rules(route.ip),
         cors=common.cors if route.cors is settings.cors else cors_rules(route.cors),
-        identity=identity_rules(route.jwt, rules),
+        identity=identity,
         rate=counter(route.ratelimit, rules, route.prefix) if route.own_counter else common.rate,
         rate_key=route.ratelimit.key,
         plan_claim=route.ratelimit.plan_claim,
         plans={} if route.own_counter else common.plans,
         cost=route.ratelimit.cost,
         costs=_costs(route.ratelimit),
-        policy=Policy(
-            methods=route.methods,
-            roles=route.require_role,
-            scopes=route.require_scope,
-            claims=route.require_claims,
-        ),
+        policy=policy(route),
         max_body=route.body.max_size,
         target=targets.of(route),
+        public=route.public,
+        trailers=common.trailers,
+        shadow=shadow(route.shadowed, route.prefix, rules),
     )
 
 

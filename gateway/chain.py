@@ -22,6 +22,7 @@ from gateway.admission.inflight import Flying, InFlightLimited
 from gateway.admission.ipfilter import IPFiltered
 from gateway.admission.peer import PeerNamed
 from gateway.admission.peers import TrustedProxies
+from gateway.admission.public import PublicPassed
 from gateway.admission.ratelimit import RateLimited
 from gateway.admission.refused import RefusedLimit
 from gateway.admission.token_cache import TokenCache
@@ -49,6 +50,7 @@ class Parts:
     @ivar refused: the limit on refused tokens; C{None}: there is none.
     @ivar now: the wall clock, unix seconds.
     @ivar clock: monotonic seconds.
+    @ivar public: whether some route asks for no token.
     """
 
     audit: IAuditLog
@@ -64,6 +66,7 @@ class Parts:
     clock: Callable[[], float]
     flying: Flying
     most_flying: int = 0
+    public: bool = False
 
 
 class Stage(NamedTuple):
@@ -73,6 +76,12 @@ class Stage(NamedTuple):
     name: str
     answers: str
     wrap: Callable[[Parts, IResource], IResource]
+
+
+def _known(parts: Parts, inner: IResource) -> IResource:
+    """Authenticated, but for those whom nobody asks."""
+    asked = _authenticated(parts, inner)
+    return PublicPassed(asked, inner, parts.terms) if parts.public else asked
 
 
 def _authenticated(parts: Parts, inner: IResource) -> IResource:
@@ -92,11 +101,12 @@ STAGES: tuple[Stage, ...] = (
     Stage(4, "HealthAnswered", "200 to /health", lambda p, inner: HealthAnswered(inner, p.edge)),
     Stage(4, "InFlightLimited", "503, where configured", lambda p, inner: InFlightLimited(
         inner, p.flying, p.most_flying) if p.most_flying else inner),
-    Stage(5, "Authenticated", "401, 429", _authenticated),
+    Stage(5, "Authenticated", "401, 429", _known),
     Stage(6, "RateLimited", "429, 503", lambda p, inner: RateLimited(
         inner, p.buckets, p.terms, p.now)),
     Stage(7, "Routed", "404", lambda p, inner: Routed(inner)),
-    Stage(8, "Permitted", "403, 405", lambda p, inner: Permitted(inner, p.terms)),
+    Stage(8, "Permitted", "403, 405", lambda p, inner: Permitted(
+        inner, p.terms, p.now)),
     Stage(9, "SizeLimited", "413", lambda p, inner: SizeLimited(inner, p.terms)),
     Stage(10, "CircuitBroken", "503", lambda p, inner: CircuitBroken(inner, p.clock)),
 )  # fmt: skip

@@ -17,8 +17,16 @@ import time
 from pathlib import Path
 from typing import Any
 
-from gateway.settings import RateLimitSettings, RouteSettings, Settings, SettingsError, read
+from gateway.settings import (
+    JwtSettings,
+    RateLimitSettings,
+    RouteSettings,
+    Settings,
+    SettingsError,
+    read,
+)
 from gateway.settings.limits import told
+from gateway.settings.require import Requirements, methods_of
 
 _DEFAULT = "gateway.ini"
 
@@ -85,18 +93,11 @@ def effective(settings: Settings) -> str:
 
 
 def _route(route: RouteSettings, settings: Settings) -> list[str]:
-    jwt = route.jwt
-    asked = [f"a valid token ({', '.join(jwt.algorithms)})"]
-    asked += [f"issuer {jwt.issuer}"] if jwt.issuer else []
-    asked += [f"audience {jwt.audience}"] if jwt.audience else []
-    asked += ["exp"] if jwt.require_exp else []
-    asked += [f"role one of {', '.join(route.require_role)}"] if route.require_role else []
-    asked += [f"scope {' and '.join(route.require_scope)}"] if route.require_scope else []
-    asked += [f"{name} one of {', '.join(values)}" for name, values in route.require_claims]
     lines = [
         f"{route.prefix} -> {route.upstream}",
         f"  methods   {', '.join(route.methods) or 'all'}",
-        f"  requires  {'; '.join(asked)}",
+        *_requires(route),
+        *[f"  header    {field}: {claim}" for field, claim in route.headers.claims],
         *_limits(route, settings),
         f"  addresses allow {', '.join(route.ip.allow) or 'everyone'};"
         f" deny {', '.join(route.ip.deny) or 'nobody'}",
@@ -104,7 +105,46 @@ def _route(route: RouteSettings, settings: Settings) -> list[str]:
         f"  breaker   opens after {route.breaker.failures} failures"
         f" for {route.breaker.reset_after:g} s",
     ]
+    if route.shadowed:
+        lines.append(f"  SHADOW    {', '.join(route.shadowed)}: what they would refuse passes")
     return lines + [f"  LOOSENED  {sentence}" for sentence in route.loosened] + [""]
+
+
+def _token_asked(jwt: JwtSettings) -> list[str]:
+    asked = [f"a valid token ({', '.join(jwt.algorithms)})"]
+    asked += [f"issuer {jwt.issuer}"] if jwt.issuer else []
+    asked += [f"audience {jwt.audience}"] if jwt.audience else []
+    return asked + (["exp"] if jwt.require_exp else [])
+
+
+def _requires(route: RouteSettings) -> list[str]:
+    """What is asked of all, then what is asked besides for some methods."""
+    made = route.requirements
+    asked = ["nothing: public"] if route.public else _token_asked(route.jwt)
+    asked += _claims_asked(made, "")
+    asked += [f"an address in {', '.join(made.ip)}"] if made.ip else []
+    asked += [f"the time {', or '.join(span.text for span in made.time)}"] if made.time else []
+    asked += [f"that {made.expr}"] if made.expr else []
+    lines = [f"  requires  {'; '.join(asked)}"]
+    special = list(methods_of(made))
+    for method in special:
+        lines.append(f"  {method:<9} also {'; '.join(_claims_asked(made, method))}")
+        if method == "GET" and not route.methods:
+            lines.append("  HEAD      as GET")
+    others = [method for method in route.methods if method not in special]
+    if special and (others or not route.methods):
+        lines.append(f"  others    nothing more ({', '.join(others) or 'any other method'})")
+    return lines
+
+
+def _claims_asked(made: Requirements, method: str) -> list[str]:
+    asked = [f"role one of {', '.join(roles)}" for name, roles in made.role if name == method]
+    asked += [f"scope {' and '.join(scopes)}" for name, scopes in made.scope if name == method]
+    return asked + [
+        f"{claim} one of {', '.join(values)}"
+        for name, claim, values in made.claims
+        if name == method
+    ]
 
 
 def _limits(route: RouteSettings, settings: Settings) -> list[str]:

@@ -48,10 +48,27 @@ OURS_BACK = frozenset(
 )  # fmt: skip
 
 
-def request_rules(client_address_header: str) -> FieldRules:
-    """What the engine does with the fields of a request's head."""
+def request_rules(
+    client_address_header: str, claim_fields: frozenset[bytes] = frozenset()
+) -> FieldRules:
+    """
+    What the engine does with the fields of a request's head.
+
+    @param claim_fields: in which some service gets a claim; a client's own are dropped on
+        every route.
+    """
     named = client_address_header.lower().encode("ascii")
-    return FieldRules(drop=OURS, withhold=FORWARDING | {named}, note=NOTED)
+    return FieldRules(drop=OURS | claim_fields, withhold=FORWARDING | {named}, note=NOTED)
+
+
+def trailer_rules(claim_fields: frozenset[bytes] = frozenset()) -> FieldRules:
+    """The same for the fields behind a body, either way."""
+    drop = OURS | FORWARDING | claim_fields
+    return FieldRules(drop=drop, withhold=frozenset(), note=frozenset())
+
+
+#: Where no claims are sent.
+TRAILERS = trailer_rules()
 
 
 #: What the engine does with the fields of an answer's head.

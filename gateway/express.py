@@ -93,7 +93,7 @@ class _Planner:
         plan.owner = self
         plan.path, plan.query, plan.terms, plan.rest = self._find(head.target)
         terms = plan.terms
-        if terms is None or terms.target is None or plan.path == HEALTH:
+        if terms is None or terms.target is None or terms.shadow or plan.path == HEALTH:
             plan.terms = None
             return plan
         cors = terms.cors
@@ -128,14 +128,17 @@ def _lane(planner: _Planner, parts: Parts, stages: Mapping[str, Any]) -> Callabl
     in_flight = stages["InFlightLimited"] if parts.most_flying else None
 
     def onward(
-        request: Any, exchange: Exchange, plan: Plan, terms: Terms, identity: Identity
+        request: Any, exchange: Exchange, plan: Plan, terms: Terms, identity: Identity | None
     ) -> Any:
         # Stages 7 and 8: the plan has a route.
         policy = terms.policy
         if (
             policy is not None
             and not policy.open
-            and policy.judge(request.head.method, identity.role, identity.claims) is not None
+            and policy.judge(
+                request.head.method, identity, exchange.address, exchange.began, plan.path
+            )
+            is not None
         ):
             return permitted.render(request)
         # Stage 9.
@@ -148,7 +151,8 @@ def _lane(planner: _Planner, parts: Parts, stages: Mapping[str, Any]) -> Callabl
         if type(permit) is Refused:
             return broken.render(request)
         exchange.permit = permit
-        # Stage 11.
+        # Stage 11. On a public route there is nobody to tell of.
+        fields = identity.headers if identity is not None else b""
         forwarded = plan.forwarded.get(exchange.peer)
         if forwarded is None:
             if len(plan.forwarded) >= _PEERS:
@@ -162,7 +166,7 @@ def _lane(planner: _Planner, parts: Parts, stages: Mapping[str, Any]) -> Callabl
                 (
                     plan.start,
                     request.more,
-                    identity.headers,
+                    fields,
                     exchange.request_id_line,
                     forwarded,
                     plan.end,
@@ -225,12 +229,12 @@ def _lane(planner: _Planner, parts: Parts, stages: Mapping[str, Any]) -> Callabl
         identity = None
         if len(authorization) == 1:
             identity = known(authorization[0], terms.identity, moment)
-        if identity is None:
+        if identity is None and not terms.public:
             return stages["Authenticated"].render(request)
         exchange.identity = identity
         # Stage 6. From here on a count has been taken: there is no way back.
         microsecond = int(moment * 1_000_000)
-        if terms.by_sub:
+        if terms.by_sub and identity is not None:
             count = take(terms.rate, identity.sub_key, microsecond)
         else:
             key = limit_key(exchange, terms.rate_key)

@@ -112,10 +112,11 @@ def generation(
         clock=lasting.clock,
         flying=lasting.flying,
         most_flying=gateway.max_requests_in_flight,
+        public=any(route.public for route in settings.routes),
     )
     # What it remembers of heads holds on to the tree it was made for.
     heads = RequestHeads(
-        request_rules(gateway.client_address_header),
+        request_rules(gateway.client_address_header, settings.claim_fields),
         max_request_line=gateway.max_request_line,
         max_fields=gateway.max_fields,
     )

@@ -17,7 +17,10 @@ from typing import TYPE_CHECKING, Any
 from gateway.admission.addresses import AddressRules
 from gateway.admission.identity import IdentityRules
 from gateway.admission.origins import CorsRules
+from gateway.exchange import TRAILERS
+from gateway.http.fields import FieldRules
 from gateway.routing.policy import Policy
+from gateway.shadow import Shadow
 
 if TYPE_CHECKING:
     from gateway.upstream.targets import Target
@@ -41,6 +44,9 @@ class Terms:
     @ivar by_sub: the common case: one rule, cost 1, counted by C{sub}.
     @ivar max_body: bytes.
     @ivar target: where to forward to; C{None} where no route was found.
+    @ivar public: no token is asked for; nobody says who calls.
+    @ivar trailers: which fields behind a body go on, either way.
+    @ivar shadow: the gates that only say what they would refuse; C{None}: all enforce.
     """
 
     route: str = ""
@@ -57,6 +63,9 @@ class Terms:
     policy: Policy | None = None
     max_body: int = MAX_BODY
     target: Target | None = None
+    public: bool = False
+    trailers: FieldRules = TRAILERS
+    shadow: Shadow | None = None
 
     def __post_init__(self) -> None:
         self.by_sub = (

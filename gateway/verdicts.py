@@ -76,9 +76,11 @@ class Refused:
         (C{b"Allow: GET\\r\\n"}), built from trusted text only.
     @ivar limit: the limit that was exceeded, by the name it has in the settings (C{100/60s});
         told to the client and to the audit.
+    @ivar detail: more about the reason, a text that many refusals share; for the audit only.
     """
 
     reason: Reason
     retry_after: int | None = None
     lines: bytes = b""
     limit: str = ""
+    detail: str = ""

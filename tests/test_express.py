@@ -38,6 +38,9 @@ plan_claim = plan
 refused = 4/1h
 [plan gold]
 limits = 3/10s, 4/10m
+[headers]
+claim.X-Team = team
+claim.X-Plan = plan
 [cors]
 allow_origin = https://a.example, https://b.example
 [breaker]
@@ -57,6 +60,49 @@ ratelimit.limit = 2
 upstream = http://127.0.0.1:9
 ratelimit.cost = 2
 ratelimit.cost.POST = 3
+[route /a/scoped]
+upstream = http://127.0.0.1:9
+ratelimit.limit = 100
+require.scope.POST = write
+require.role.DELETE = staff
+require.claim.team.PUT = x
+headers.claim.X_Plan = team
+[route /a/hours]
+upstream = http://127.0.0.1:9
+ratelimit.limit = 100
+require.time = Wed 00:00-24:00 Europe/Berlin, Fri 22:00-06:00 Europe/Berlin
+require.ip = 192.0.2.0/24, 10.0.0.0/8
+[route /a/expr]
+upstream = http://127.0.0.1:9
+ratelimit.limit = 100
+require.expr = user == "ann" || (method == "POST" && claims.team == "x") || ip.startsWith("198.") && path == "/a/expr"
+[route /open]
+upstream = http://127.0.0.1:9
+public = yes
+methods = GET, POST
+ratelimit.cost.POST = 2
+[route /open/here]
+upstream = http://127.0.0.1:9
+public = yes
+ratelimit.limit = 1000
+require.ip = 192.0.2.0/24
+[route /open/closed]
+upstream = http://127.0.0.1:9
+public = yes
+ip.deny = 192.0.2.0/24
+cors.enabled = no
+[route /shadow]
+upstream = http://127.0.0.1:9
+ip.deny = 192.0.2.0/24
+ip.mode = shadow
+require.role = staff
+require.mode = shadow
+methods = GET
+ratelimit.limits = 2/1h
+ratelimit.mode = shadow
+body.max_size = 2
+body.mode = shadow
+breaker.mode = shadow
 [route /a/quiet]
 upstream = http://127.0.0.1:9
 cors.enabled = no
@@ -187,10 +233,10 @@ class Gateway:
 
 TOKENS = [
     b"Bearer " + jwt.encode({"sub": sub, "exp": 4e9, **more}, SECRET, "HS256").encode()
-    for sub, more in (("ann", {}), ("bob", {"role": "staff", "team": "x"}), ("eve", {"team": "x"}), ("gus", {"plan": "gold"}))
+    for sub, more in (("ann", {}), ("bob", {"role": "staff", "team": "x"}), ("eve", {"team": "x", "scope": "write"}), ("gus", {"plan": "gold"}))
 ]
-PATHS = [b"/a", b"/a/b?q=1", b"/a/closed", b"/a/staff", b"/a/staff/x", b"/a/quiet", b"/a/dear", b"/health", b"/none", b"/a//b", b"/a/%2e", b"/a;x"]
-FIELDS = [b"Origin: https://b.example", b"Origin: https://evil.example", b"X-User-ID: root", b"x_user_role: admin", b"User-Agent: u", b"X-Forwarded-For: 192.0.2.7", b"Connection: close", b"Accept: */*"]
+PATHS = [b"/a", b"/a/b?q=1", b"/a/closed", b"/a/staff", b"/a/staff/x", b"/a/quiet", b"/a/dear", b"/a/scoped", b"/a/hours", b"/a/expr", b"/open", b"/open/x?y", b"/open/here", b"/open/closed", b"/shadow", b"/health", b"/none", b"/a//b", b"/a/%2e", b"/a;x"]
+FIELDS = [b"Origin: https://b.example", b"Origin: https://evil.example", b"X-User-ID: root", b"x_user_role: admin", b"X-Team: root", b"x_plan: root", b"User-Agent: u", b"X-Forwarded-For: 192.0.2.7", b"Connection: close", b"Accept: */*"]
 
 
 
@@ -201,15 +247,15 @@ def conversation(seed: int) -> Iterator[tuple[str, bytes, float, int]]:
     def usually(common: Any, *rare: Any) -> Any:
         return common if dice.random() < 0.7 else dice.choice(rare)
 
-    for _ in range(600):
-        method = usually(b"GET", b"HEAD", b"POST", b"OPTIONS", b"DELETE")
+    for _ in range(2000):
+        method = usually(b"GET", b"HEAD", b"POST", b"OPTIONS", b"DELETE", b"post", b"PUT")
         authorization = usually(dice.choice(TOKENS), b"bearer" + TOKENS[0][6:], b"Basic x", TOKENS[0][:-3] + b"abc", b"")
         body = usually(b"", b"body")
         lines = [b"%s %s HTTP/1.1" % (method, dice.choice(PATHS)), b"Host: h", *dice.sample(FIELDS, usually(0, 1, 2))]
         lines += [b"Authorization: " + authorization] if authorization else []
         lines += [b"Content-Length: 4"] if body else []
         peer = usually("192.0.2.1", "198.51.100.2", "10.1.1.1")
-        yield peer, b"\r\n".join(lines) + b"\r\n\r\n" + body, usually(0, 5, 40), usually(200, 500, 503)
+        yield peer, b"\r\n".join(lines) + b"\r\n\r\n" + body, 7200 if dice.random() < 0.01 else usually(0, 5, 40), usually(200, 500, 503)
 
 
 @pytest.fixture
@@ -247,6 +293,14 @@ def test_both_ways_are_one(patches: pytest.MonkeyPatch, seed: int, later_counts:
     assert told >= {("limit", "gold 4/600s"), ("limit_refused", "refused 4/1h")}
     if later_counts:
         assert {reason for reason, _ in told} >= {"store", "store_local", "store_open", "limit_local"}
+    assert {detail for reason, detail in told if reason == "policy"} >= {f"require.{kind}" for kind in ("role", "scope", "ip", "time", "expr")}
+    shadows = ",".join(detail for _, detail in told)
+    assert set(re.findall("shadow:([a-z_]+)", shadows)) >= {"address", "limit", "policy", "method", "body_size"}
+    asked_all = b"".join(each[3] for each in seen)
+    assert b"root" not in asked_all
+    assert b"X-Team: x\r\nX-Plan: gold" not in asked_all
+    assert b"X-Team: x\r\n" in asked_all
+    assert b"X_Plan: x\r\n" in asked_all
 
 
 def test_the_lane_is_taken(patches: pytest.MonkeyPatch) -> None:
@@ -271,3 +325,22 @@ def test_the_lane_is_taken(patches: pytest.MonkeyPatch) -> None:
 def gateway_stages() -> list[type]:
     """The classes of all nested stages."""
     return [getattr(gateway.chain, stage.name) for stage in gateway.chain.STAGES]
+
+
+def test_public_routes_take_the_lane(patches: pytest.MonkeyPatch) -> None:
+    """A public route asks none of the nested stages, and tells nobody of a good token."""
+    gateway = Gateway(True, patches, [1_700_000_000.0])
+    try:
+        token = b"Authorization: " + TOKENS[1] + b"\r\n"
+        raw = b"GET %s HTTP/1.1\r\nHost: h\r\n%s\r\n"
+        assert gateway.ask("192.0.2.1", raw % (b"/a", token))[0].startswith(b"HTTP/1.1 200")
+        for stage in gateway_stages():
+            patches.setattr(stage, "render", None)
+        for fields in (b"", token, b"Authorization: Basic x\r\n", 2 * token):
+            answer, asked = gateway.ask("192.0.2.1", raw % (b"/open/here", fields))
+            assert answer.startswith(b"HTTP/1.1 200")
+            assert b"X-User" not in asked
+            assert b"uthorization" not in asked
+            assert gateway.rows[-1][2] is None
+    finally:
+        gateway.close()

@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 
 from gateway.answers import fault
 from gateway.audit.memory import MemoryAuditLog
+from gateway.build import shadow_counts
 from gateway.exchange import Exchange
 from gateway.generation import Lasting, beat, generation, hold
 from gateway.http.site import Door, Site
@@ -247,6 +248,15 @@ def test_counters_of_plans_and_of_refused_tokens_survive() -> None:
     gateway.reload(limit=f"2\n{plans.replace('2/', '3/')}", routes=gold.replace("limits = 2", "limits = 3") + ONE)
     assert gateway.buckets.size() == size - 1
     assert (ask(plan="gold"), stranger()) == (404, 401)
+
+
+def test_counts_of_shadow_mode_survive(gateway: Gateway) -> None:
+    """What would have been refused is counted across reloads, also those without a gate in shadow mode."""
+    shadowed = ONE + "require.role = nobody\nrequire.mode = shadow\n"
+    for routes, expected in ((shadowed, 200), (ONE + "require.role = nobody\n", 403), (shadowed, 200)):
+        gateway.reload(routes=routes)
+        assert gateway.status("/one") == expected
+    assert shadow_counts(gateway.serving.rules) == {("/one", "policy"): 2}
 
 
 def test_another_key_refuses_old_tokens_at_once(gateway: Gateway) -> None:

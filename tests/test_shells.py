@@ -27,6 +27,7 @@ from gateway.admission.ipfilter import IPFiltered
 from gateway.admission.origins import CorsRules
 from gateway.admission.peer import PeerNamed
 from gateway.admission.peers import TrustedProxies
+from gateway.admission.public import PublicPassed
 from gateway.admission.ratelimit import RateLimited
 from gateway.admission.refused import RefusedLimit
 from gateway.admission.token_cache import TokenCache
@@ -46,6 +47,7 @@ from gateway.routing.permitted import Permitted
 from gateway.routing.policy import Policy
 from gateway.routing.router import Routed
 from gateway.routing.table import RouteTable
+from gateway.shadow import Counts, Shadow
 from gateway.stores.memory import MemoryBuckets
 from gateway.terms import Terms
 from gateway.testing import FailingBuckets, SlowBuckets
@@ -255,14 +257,78 @@ def test_a_fault_behind_a_slow_store(make: Any) -> None:
 @both
 def test_routed_and_permitted(make: Any) -> None:
     """Paths, routes and policies are judged over any resource in any site."""
-    table = RouteTable({"/a": Terms(route="/a", policy=Policy(methods=["GET"], roles=["admin"]))})
-    root = LookedUp(Routed(Authenticated(Permitted(INNER, Terms()), tokens, Terms(), time.time)), table, Terms())
+    table = RouteTable({"/a": Terms(route="/a", policy=Policy(methods=["GET"], roles=[("", ["admin"])]))})
+    root = LookedUp(Routed(Authenticated(Permitted(INNER, Terms(), time.time), tokens, Terms(), time.time)), table, Terms())
     assert ask(make, root, raw("/a/b", BEARER))[2] == b"inner"
     assert ask(make, root, raw("/a/b", BEARER, method="PUT"))[0] == 405
     assert ask(make, root, raw("/b", BEARER))[0] == 404
     assert ask(make, root, raw("/a//b", BEARER))[0] == 400
     guest = f"Authorization: Bearer {token(role='guest')}"
     assert ask(make, root, raw("/a/b", guest))[0] == 403
+
+
+def on_trial(gate: str, counts: Counts, **more: Any) -> Terms:
+    """Terms with one gate in shadow mode."""
+    return Terms(shadow=Shadow([gate], "/a", counts), **more)
+
+
+@both
+def test_public(make: Any) -> None:
+    """A public route's requests go on with whatever token, and nobody is told of one."""
+    terms = Terms(public=True, rate=SlidingWindow(99, 60_000_000), rate_key="ip")
+    log = MemoryAuditLog()
+    limit = RefusedLimit(SlidingWindow(1, 60_000_000, "refused"), MemoryBuckets(5))
+    inner = RateLimited(INNER, MemoryBuckets(5), terms, lambda: 1000.0)
+    for authenticated in (Authenticated(inner, tokens, terms, time.time), Guarded(inner, tokens, terms, time.time, limit)):
+        root = Audited(PublicPassed(authenticated, inner, terms), log, lambda: 0.0, lambda: 0.0)
+        for fields in ((BEARER,), ("Authorization: Bearer x.y.z",), ("Authorization: Basic x",), (BEARER, BEARER), ()):
+            assert ask(make, root, raw("/", *fields))[2] == b"inner"
+    assert {row[2] for row in log.rows} == {None}
+    asked = PublicPassed(Authenticated(INNER, tokens, Terms(), time.time), INNER, Terms())
+    assert [ask(make, asked, raw("/", *fields))[0] for fields in ((BEARER,), ())] == [200, 401]
+
+
+@both
+@pytest.mark.parametrize(
+    ("gate", "detail", "stage"),
+    [
+        ("ip", "address", lambda terms: IPFiltered(INNER, terms(addresses=AddressRules((), ["192.0.2.0/24"])))),
+        ("require", "policy require.role", lambda terms: Permitted(INNER, terms(policy=Policy(roles=[("", ["nobody"])])), time.time)),
+        ("require", "method", lambda terms: Permitted(INNER, terms(policy=Policy(methods=["PUT"])), time.time)),
+        ("ratelimit", "store", lambda terms: RateLimited(INNER, FailingBuckets(), terms(rate=SlidingWindow(1, 60_000_000), rate_key="ip"), lambda: 1000.0)),
+        ("ratelimit", "token ratelimit.key", lambda terms: RateLimited(INNER, MemoryBuckets(5), terms(rate=SlidingWindow(1, 60_000_000), rate_key="team"), lambda: 1000.0)),
+        ("ratelimit", "limit_keys", lambda terms: RateLimited(INNER, MemoryBuckets(0), terms(rate=SlidingWindow(1, 60_000_000), rate_key="ip"), lambda: 1000.0)),
+    ],
+)  # fmt: skip
+def test_shadow(make: Any, gate: str, detail: str, stage: Any) -> None:
+    """A gate refuses in earnest, and in shadow mode lets pass and says what it would have refused, in any site."""
+    log, counts = MemoryAuditLog(), {}  # type: ignore[var-annotated]
+    proxies = TrustedProxies([], "X-Forwarded-For")
+
+    def asked(terms: Any) -> tuple[int, dict[str, str], bytes]:
+        root = Audited(PeerNamed(stage(terms), proxies, "X-Forwarded-For"), log, lambda: 0.0, lambda: 0.0)
+        return ask(make, root, raw())
+
+    assert asked(Terms)[0] >= 400
+    other = next(each for each in ("ip", "require", "ratelimit") if each != gate)
+    assert asked(lambda **more: on_trial(other, counts, **more))[0] >= 400
+    assert not counts
+    assert asked(lambda **more: on_trial(gate, counts, **more))[2] == b"inner"
+    assert (log.rows[-1][11], log.rows[-1][-1]) == ("", "shadow:" + detail)
+    assert counts == {("/a", detail.split()[0]): 1}
+
+
+@both
+def test_shadow_of_bodies(make: Any) -> None:
+    """A body that is too large passes whole in shadow mode, declared or chunked."""
+    log, counts = MemoryAuditLog(), {}  # type: ignore[var-annotated]
+    root = Audited(SizeLimited(Mounted(Echo()), on_trial("body", counts, max_body=4)), log, lambda: 0.0, lambda: 0.0)
+    assert ask(make, root, raw(method="POST", body=b"1234"))[2] == b"got 1234"
+    assert ask(make, root, raw(method="POST", body=b"12345"))[2] == b"got 12345"
+    chunked = raw("/", "Transfer-Encoding: chunked", method="POST") + b"5\r\n12345\r\n0\r\n\r\n"
+    assert ask(make, root, chunked)[2] == b"got 12345"
+    assert [row[-1] for row in log.rows] == ["", "shadow:body_size", "shadow:body_size"]
+    assert counts == {("/a", "body_size"): 2}
 
 
 DODGES = ["/admin;x", "/admin;x/y", "/admin%3Bx", "/admin%3Fx", "/admin%23", "/%2561dmin/y", "/v1%3Aadmin", "/v1%253Aadmin/y", "/a/in%40side"]

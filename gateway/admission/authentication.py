@@ -86,10 +86,12 @@ class Guarded(Authenticated):
         if raw not in self._tokens:
             count = self._limit.exceeded(key, now)
             if count is not None:
-                face.add_lines(refused_lines(count))
                 name = count.window.name
                 refusal = Refused(Reason.LIMIT_REFUSED, count.retry_after, limit=name)
-                return refuse(face, exchange, refusal)
+                shadow = (exchange.terms or self._terms).shadow
+                if shadow is None or not shadow.passes("ratelimit", exchange, refusal):
+                    face.add_lines(refused_lines(count))
+                    return refuse(face, exchange, refusal)
         rules = (exchange.terms or self._terms).identity
         identity = self._tokens.identify(raw, rules, seconds)
         if isinstance(identity, Refused):

@@ -10,18 +10,21 @@ the two moments between which they hold.
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from gateway.admission.tokens import EXPIRED, INVALID, VerifiedToken
 from gateway.verdicts import Refused
+
+if TYPE_CHECKING:
+    from gateway.admission.claim_headers import ClaimHeaders
 
 #: Bytes of a user's or a role's name as it is sent.
 MAX_NAME = 512
 
 #: Visible ASCII that travels as it is; C{,} would look like a list, C{%} like an escape.
 _PLAIN = re.compile(r"[!-$&-+\--~]+")
-_SAFE = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in ",%")
+SAFE = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in ",%")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
@@ -38,7 +41,7 @@ def field_text(name: str) -> bytes | None:
         if not name or name != name.strip() or _CONTROL.search(name) is not None:
             return None
         try:
-            text = quote(name, safe=_SAFE).encode("ascii")
+            text = quote(name, safe=SAFE).encode("ascii")
         except UnicodeEncodeError:  # a lone surrogate
             return None
     # More than one "@" deceives services that split e-mail addresses (GHSA-c5c4-8r6x-56w3).
@@ -50,26 +53,34 @@ class Identity:
     Who calls.
 
     @ivar user: C{sub}.
+    @ivar role: as the upstream is told, less its encoding; several are comma-separated.
+    @ivar roles: each of them.
     @ivar headers: the identity fields for the upstream, a CRLF behind each.
     @ivar sub_key: C{limit_key("sub")}, which is asked for most.
     @ivar not_before: unix seconds, leeway included.
     @ivar expires: the same; infinite without C{exp}.
+    @ivar verdicts: what policies have said of these claims, see L{gateway.routing.policy}.
     """
 
-    __slots__ = ("_keys", "claims", "expires", "headers", "not_before", "role", "sub_key", "user")
+    __slots__ = (
+        "_keys", "claims", "expires", "headers", "not_before", "role", "roles", "sub_key", "user",
+        "verdicts",
+    )  # fmt: skip
 
     def __init__(
         self, user: str, role: str, headers: bytes, claims: dict[str, Any],
-        not_before: float, expires: float,
+        not_before: float, expires: float, roles: tuple[str, ...] = (),
     ) -> None:  # fmt: skip
         self.user = user
         self.role = role
+        self.roles = roles or (role,)
         self.headers = headers
         self.claims = claims
         self.not_before = not_before
         self.expires = expires
         self.sub_key = f"sub:{user}"
         self._keys: dict[str, str | None] = {"sub": self.sub_key}
+        self.verdicts: dict[Any, Refused | None] = {}
 
     def limit_key(self, claim: str) -> str | None:
         """
@@ -110,13 +121,18 @@ class IdentityRules:
     @param issuer: C{iss} must equal it; not looked at when empty.
     @param audience: C{aud} must equal or contain it; not looked at when empty.
     @param leeway: seconds by which clocks may differ.
+    @param claim_headers: further claims for the upstream.
     """
 
-    __slots__ = ("audience", "default_role", "issuer", "leeway", "require_exp", "role_claim")
+    __slots__ = (
+        "audience", "claim_headers", "default_role", "issuer", "leeway", "require_exp",
+        "role_claim",
+    )  # fmt: skip
 
     def __init__(
         self, issuer: str = "", audience: str = "", leeway: float = 0.0,
         require_exp: bool = True, role_claim: str = "role", default_role: str = "user",
+        claim_headers: ClaimHeaders | None = None,
     ) -> None:  # fmt: skip
         self.issuer = issuer
         self.audience = audience
@@ -124,6 +140,7 @@ class IdentityRules:
         self.require_exp = require_exp
         self.role_claim = role_claim
         self.default_role = default_role
+        self.claim_headers = claim_headers
 
     def identify(self, token: VerifiedToken, now: float) -> Identity | Refused:
         """Expiry first, then the rest; C{now} is unix seconds."""
@@ -147,6 +164,11 @@ class IdentityRules:
         if user_text is None or role_text is None:
             return INVALID
         headers = b"X-User-ID: %s\r\nX-User-Role: %s\r\n" % (user_text, role_text)
+        if self.claim_headers is not None:
+            lines = self.claim_headers.lines(claims)
+            if lines is None:
+                return INVALID
+            headers += lines
         return Identity(user, role, headers, claims, not_before, expires)
 
     def _meant(self, claims: dict[str, Any]) -> bool:

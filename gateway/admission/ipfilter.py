@@ -34,7 +34,10 @@ class IPFiltered(Shell):
             face, exchange = request, request.exchange
         else:
             face, exchange = exchange_of(request)
-        rules = (exchange.terms or self._terms).addresses
+        terms = exchange.terms or self._terms
+        rules = terms.addresses
         if rules.open or rules.admits(exchange.address):
+            return self._inner.render(request)
+        if terms.shadow is not None and terms.shadow.passes("ip", exchange, _REFUSED):
             return self._inner.render(request)
         return refuse(face, exchange, _REFUSED)

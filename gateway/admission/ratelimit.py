@@ -28,7 +28,7 @@ from gateway.shell import Shell
 from gateway.terms import Terms
 from gateway.verdicts import Reason, Refused
 
-_NO_KEY = Refused(Reason.TOKEN, lines=challenge(Reason.TOKEN))
+_NO_KEY = Refused(Reason.TOKEN, lines=challenge(Reason.TOKEN), detail="ratelimit.key")
 _STORE = Refused(Reason.STORE, retry_after=1)
 
 
@@ -60,6 +60,8 @@ class RateLimited(Shell):
         else:
             key = limit_key(exchange, terms.rate_key)
             if key is None:
+                if self._passes(exchange, _NO_KEY):
+                    return self._inner.render(request)
                 return refuse(face, exchange, _NO_KEY)
             rule = rule_of(terms, exchange.identity)
             cost = terms.costs.get(face.method, terms.cost)
@@ -76,6 +78,9 @@ class RateLimited(Shell):
             if note == "open":  # how much remains nobody knows, so nothing is told
                 return self._inner.render(request)
             if note == "closed":
+                exchange.reason = ""
+                if self._passes(exchange, _STORE):
+                    return self._inner.render(request)
                 return refuse(face, exchange, _STORE)
         if allowed:
             face.add_lines(
@@ -84,9 +89,18 @@ class RateLimited(Shell):
             return self._inner.render(request)
         face.add_lines(refused_lines(count))
         if full:
-            return refuse(face, exchange, Refused(Reason.LIMIT_KEYS, retry_after))
-        reason = Reason.LIMIT_LOCAL if note else Reason.LIMIT
-        return refuse(face, exchange, Refused(reason, retry_after, limit=window.name))
+            refused = Refused(Reason.LIMIT_KEYS, retry_after)
+        else:
+            reason = Reason.LIMIT_LOCAL if note else Reason.LIMIT
+            refused = Refused(reason, retry_after, limit=window.name)
+        if self._passes(exchange, refused):
+            return self._inner.render(request)
+        return refuse(face, exchange, refused)
+
+    def _passes(self, exchange: Exchange, refused: Refused) -> bool:
+        """Whether the limit is in shadow mode."""
+        shadow = (exchange.terms or self._terms).shadow
+        return shadow is not None and shadow.passes("ratelimit", exchange, refused)
 
     def wait(self, request: Any, face: Any, counting: Pending) -> int:
         """Act upon a count as soon as it is known."""
@@ -103,7 +117,10 @@ class RateLimited(Shell):
             face, exchange = (request, request.exchange) if ours else exchange_of(request)
             face.on_cut = None
             if count is None:
-                result: Any = refuse(face, exchange, _STORE)
+                shadowed = self._passes(exchange, _STORE)
+                result: Any = (
+                    self._inner.render(request) if shadowed else refuse(face, exchange, _STORE)
+                )
             else:
                 # A store's clock may be behind ours; no client is told a negative time.
                 now = min(counting.now, count.reset_at * 1_000_000)

@@ -12,9 +12,11 @@ from gateway.settings.sections import (
     BreakerSettings,
     CorsSettings,
     GatewaySettings,
+    HeadersSettings,
     IpSettings,
     JwtSettings,
     RateLimitSettings,
+    RequireSettings,
     Secret,
     UpstreamSettings,
 )
@@ -22,6 +24,7 @@ from gateway.settings.text import Problem, SettingsError
 
 __all__ = [
     "AuditSettings", "BodySettings", "BreakerSettings", "CorsSettings", "GatewaySettings",
-    "IpSettings", "JwtSettings", "Problem", "RateLimitSettings", "RouteSettings", "Secret",
-    "Settings", "SettingsError", "UpstreamSettings", "parse", "read",
+    "HeadersSettings", "IpSettings", "JwtSettings", "Problem", "RateLimitSettings",
+    "RequireSettings", "RouteSettings", "Secret", "Settings", "SettingsError", "UpstreamSettings",
+    "parse", "read",
 ]  # fmt: skip

@@ -80,8 +80,8 @@ def merged(common: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
 
 
 def own_counter(own: dict[str, Any]) -> bool:
-    """Whether such options make a counter of its own: all do but a cost."""
-    return any(name not in ("cost", "costs") for name in own)
+    """Whether such options make a counter of its own: all do but a cost and the mode."""
+    return any(name not in ("cost", "costs", "mode") for name in own)
 
 
 def windows_of(values: Any) -> Windows:

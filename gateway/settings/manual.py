@@ -12,7 +12,8 @@ from pathlib import Path
 
 from gateway.settings.limits import PLAN_OPTIONS
 from gateway.settings.option import Option
-from gateway.settings.route import CLAIM, ROUTE_OPTIONS
+from gateway.settings.require import CLAIM
+from gateway.settings.route import ROUTE_OPTIONS
 from gateway.settings.sections import OVERRIDABLE, SECTIONS
 
 _HEAD = """\
@@ -47,6 +48,14 @@ upstream = http://127.0.0.1:9001
 """
 
 RESTART = " A reload does not change it; a restart does."
+
+_CLAIMS = (
+    "claim.FIELD = CLAIM sends a claim (a dot reaches into objects) to the services. Text in "
+    "visible ASCII travels as it is; all else, and comma and percent, percent-encoded (UTF-8); a list "
+    "has commas between its items, each encoded; an object is compact JSON, encoded. A claim that is "
+    "missing or null has no field. A client's own field of that name is dropped on every route, in "
+    "every spelling."
+)
 
 #: Live in the file, for nothing starts without them.
 _NEEDED = {("gateway", "listen"): "tcp:8080", ("jwt", "secret"): "${JWT_SECRET}"}
@@ -83,13 +92,20 @@ def ini() -> str:
         lines += ["# " + "-" * 87, f"# {says}", f"[{name}]"]
         for option in options:
             lines += _option(name, option)
+        if name == "headers":
+            lines += ["", *_comment(_CLAIMS), "#claim.X-Department = department"]
         lines.append("")
     lines.append(_PLANS.format(options=", ".join(PLAN_OPTIONS)))
     lines.append(_ROUTES.format(sections=", ".join(f"[{name}]" for name in OVERRIDABLE)).rstrip())
     for option in ROUTE_OPTIONS[1:]:
         lines += _option("route", option)
-    lines += ["", *_comment("A claim that must be, or be a list that holds, one of these (403 else). Default: none."),
-              f"#{CLAIM}department = finance, audit", "",
+    lines += ["", *_comment("A claim that must be, or be a list that holds, one of these (403 else); "
+                            "require.claim.NAME.METHOD where a method asks for more. What is asked of "
+                            "a method holds beside what is asked of all, GET's of HEAD too. Default: none."),
+              f"#{CLAIM}department = finance, audit", f"#{CLAIM}department.DELETE = audit",
+              "#require.scope.POST = orders:write", "",
+              *_comment("A claim that the service gets as a header field; see [headers]. Empty: not here."),
+              "#headers.claim.X-Department = department", "",
               *_comment("How many requests one of a method counts as; see cost in [ratelimit]."),
               "#ratelimit.cost.POST = 5", "",
               "#[route /api/v1/orders]", "#upstream = https://orders.internal", "#ratelimit.limit = 20"]  # fmt: skip
@@ -107,6 +123,8 @@ def markdown() -> str:
     for name, (says, options) in SECTIONS.items():
         lines += ["", f"## [{name}]", "", says, "", "| option | default | route | what for |", "|---|---|---|---|"]
         lines += [_row(option, name in OVERRIDABLE and option.per_route) for option in options]
+        if name == "headers":
+            lines.append(f"| `claim.FIELD` | | route | {_CLAIMS} |")
     lines += ["", "## [plan NAME]", "",
               "The limit of those whose token names the plan, in the claim that `[ratelimit] plan_claim` "
               "says: any of " + ", ".join(f"`{name}`" for name in PLAN_OPTIONS) + ". What it does not say "
@@ -116,9 +134,12 @@ def markdown() -> str:
               "| option | default | what for |", "|---|---|---|"]  # fmt: skip
     for option in ROUTE_OPTIONS:
         default = "needed" if option.name == "upstream" else f"`{option.default}`" if option.default else ""
-        lines.append(f"| `{option.name}` | {default} | {option.says} |")
+        danger = f" **{option.danger}**" if option.danger else ""
+        lines.append(f"| `{option.name}` | {default} | {option.says}{danger} |")
     lines.append("| `ratelimit.cost.METHOD` | | How many requests one of that method counts as. |")
     lines.append(f"| `{CLAIM}NAME` | | A claim that must be, or hold, one of these (403 else). |")
+    lines.append("| `require.role.METHOD`, `require.scope.METHOD`, `require.claim.NAME.METHOD` | | What a "
+                 "method asks for besides what all do; GET's holds for HEAD too. |")
     return "\n".join(lines) + "\n"
 
 

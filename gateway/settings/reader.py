@@ -10,22 +10,24 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from gateway.settings import checks, limits
+from gateway.settings import checks, headers, limits
 from gateway.settings.option import BadValue, Option
 from gateway.settings.plans import read_plans
+from gateway.settings.require import CLAIM, made_when_met, read_requirements
 from gateway.settings.route import (
-    CLAIM,
-    CLAIM_TYPE,
     ROUTE_OPTIONS,
     RouteSettings,
     canonical,
     loosened,
+    not_enforced,
+    shadowed,
 )
 from gateway.settings.sections import (
+    GATES,
     OVERRIDABLE,
     SECTIONS,
     AuditSettings,
@@ -33,9 +35,11 @@ from gateway.settings.sections import (
     BreakerSettings,
     CorsSettings,
     GatewaySettings,
+    HeadersSettings,
     IpSettings,
     JwtSettings,
     RateLimitSettings,
+    RequireSettings,
     UpstreamSettings,
 )
 from gateway.settings.text import (
@@ -53,6 +57,8 @@ _MADE: dict[str, Any] = {
     "gateway": GatewaySettings,
     "ratelimit": RateLimitSettings,
     "ip": IpSettings,
+    "require": RequireSettings,
+    "headers": HeadersSettings,
     "cors": CorsSettings,
     "body": BodySettings,
     "breaker": BreakerSettings,
@@ -68,6 +74,8 @@ class Settings:
     jwt: JwtSettings
     ratelimit: RateLimitSettings
     ip: IpSettings
+    require: RequireSettings
+    headers: HeadersSettings
     cors: CorsSettings
     body: BodySettings
     breaker: BreakerSettings
@@ -76,6 +84,19 @@ class Settings:
     plans: tuple[tuple[str, RateLimitSettings], ...]
     routes: tuple[RouteSettings, ...]
     warnings: tuple[str, ...]
+
+    @property
+    def shadowed(self) -> tuple[str, ...]:
+        """The sections whose gates are in shadow mode where no route says otherwise."""
+        return shadowed({name: getattr(self, name) for name in GATES})
+
+    @property
+    def claim_fields(self) -> frozenset[bytes]:
+        """The fields in which any service gets a claim, lower case, C{-} for C{_} and C{.}."""
+        every = [self.headers, *(route.headers for route in self.routes)]
+        return frozenset(
+            headers.folded(field).encode("ascii") for each in every for field, _ in each.claims
+        )
 
 
 def read(path: str, environ: Mapping[str, str]) -> Settings:
@@ -181,24 +202,33 @@ class _Reader:
         if not routes:
             self.problems.add(0, "", "", "no [route /path]; a gateway needs at least one")
         self._twice(routes)
+        every = [made["headers"], *(route.headers for route in found)]
+        headers.client_address(values["gateway"]["client_address_header"], every, lines)
         if self.problems.found:
             return None
         return Settings(
             **made,
             plans=tuple((name, RateLimitSettings(**plan)) for name, plan in planned.items()),
-            routes=tuple(route for route in found if route is not None),
-            warnings=tuple(self._warnings),
+            routes=tuple(found),
+            warnings=(*self._warnings, *not_enforced(made, found)),
         )
 
     def _common(self, name: str, section: Section | None) -> dict[str, Any]:
         declared = {option.name: option for option in SECTIONS[name][1]}
         found: dict[str, Any] = {"costs": ()} if name == "ratelimit" else {}
+        if name == "headers":
+            found["claims"] = ()
         for given, value in section.options.items() if section is not None else ():
             assert section is not None
             if name == "ratelimit" and given.startswith(limits.COST):
                 found["costs"] += self._cost(section, given, given, value)
+            elif name == "headers" and given.startswith(headers.CLAIM):
+                found["claims"] += headers.claim(section, given, value, self.problems, self._value)
             elif given not in declared:
                 self.problems.unknown(section, given, value, list(declared))
+        if name == "headers" and section is not None:
+            headers.once(found["claims"], section.line, section, self.problems)
+            found["claims"] = headers.merged({"claims": ()}, found)["claims"]
         for option in declared.values():
             value_of = section.options.get(option.name) if section else None
             found[option.attribute] = self._value(option, section, value_of)
@@ -236,7 +266,7 @@ class _Reader:
         made: dict[str, Any],
         values: dict[str, dict[str, Any]],
         plans: dict[str, dict[str, Any]],
-    ) -> RouteSettings | None:
+    ) -> RouteSettings:
         prefix = self._prefix(section)
         own = {option.name: option for option in ROUTE_OPTIONS}
         given = {
@@ -247,12 +277,9 @@ class _Reader:
             self.problems.add(section.line, section.title, "upstream",
                               "missing; a route needs one, e.g. upstream = http://127.0.0.1:9001")  # fmt: skip
         overrides: dict[str, dict[str, Any]] = {}
-        claims: list[tuple[str, tuple[str, ...]]] = []
+        requirements = read_requirements(section, given, self.problems, self._value)
         for name, value in section.options.items():
-            if name.startswith(CLAIM) and len(name) > len(CLAIM):
-                option = Option(name, CLAIM_TYPE, "", "")
-                claims.append((name[len(CLAIM) :], self._value(option, section, value)))
-            elif name not in own:
+            if name not in own and not made_when_met(name):
                 self._override(section, name, value, overrides)
         sections = {name: made[name] for name in OVERRIDABLE}
         lines = checks.Lines(self.problems, {}, section)
@@ -263,6 +290,9 @@ class _Reader:
                 merged = limits.merged(values[name], changed)
                 checks.ratelimit(merged, lines, "ratelimit.")
                 checks.cost(merged, {} if own_counter else plans, lines)
+            elif name == "headers":
+                headers.once(changed.get("claims", ()), section.line, section, self.problems)
+                merged = headers.merged(values[name], changed)
             elif name == "upstream":
                 checks.upstream(merged, lines, self._directory)
             sections[name] = (
@@ -270,11 +300,15 @@ class _Reader:
                 else UpstreamSettings(**merged) if name == "upstream"
                 else _MADE[name](**merged)
             )  # fmt: skip
-        loose = loosened(sections, made, own_counter)
+        if given["public"]:
+            # Nobody says who calls: by address, and nothing to tell the service.
+            sections["ratelimit"] = replace(sections["ratelimit"], key="ip")
+            sections["headers"] = replace(sections["headers"], claims=())
+        loose = loosened(sections, made, own_counter, given["public"])
         sections["upstream_settings"] = sections.pop("upstream")
         return RouteSettings(
             prefix=prefix,
-            require_claims=tuple(claims),
+            requirements=requirements,
             own_counter=own_counter,
             overrides=tuple(f"{name}.{option}" for name in overrides for option in overrides[name]),
             loosened=loose,
@@ -301,6 +335,10 @@ class _Reader:
         if of == "ratelimit" and option_name.startswith(limits.COST):
             own = overrides.setdefault(of, {})
             own["costs"] = own.get("costs", ()) + self._cost(section, name, option_name, value)
+            return
+        if of == "headers" and option_name.startswith(headers.CLAIM):
+            own = overrides.setdefault(of, {})
+            own["claims"] = own.get("claims", ()) + headers.claim(section, name, value, self.problems, self._value)
             return
         known = {option.name: option for option in SECTIONS[of][1]} if of in SECTIONS else {}
         option = known.get(option_name)

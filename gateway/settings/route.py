@@ -8,19 +8,25 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
 
 from gateway.settings.limits import Windows, told
-from gateway.settings.option import LIST, TOKENS, YES_NO, BadValue, Option, Type
+from gateway.settings.option import YES_NO, BadValue, Option, Type
+from gateway.settings.require import REQUIRE_OPTIONS, Requirements
 from gateway.settings.sections import (
+    GATES,
+    SHADOW,
     BodySettings,
     BreakerSettings,
     CorsSettings,
+    HeadersSettings,
     IpSettings,
     JwtSettings,
     RateLimitSettings,
+    RequireSettings,
     UpstreamSettings,
 )
 
@@ -32,6 +38,8 @@ class RouteSettings:
     the very object of the common settings.
 
     @ivar upstream: the URL.
+    @ivar public: whether no token is asked for.
+    @ivar requirements: what is asked of those who call; C{require} says whether in earnest.
     @ivar upstream_settings: [upstream] as it holds here.
     @ivar own_counter: whether it has a limit of its own.
     @ivar overrides: the options it overrides, as in the file.
@@ -41,13 +49,14 @@ class RouteSettings:
     prefix: str
     upstream: str
     keep_host: bool
+    public: bool
     methods: tuple[str, ...]
-    require_role: tuple[str, ...]
-    require_scope: tuple[str, ...]
-    require_claims: tuple[tuple[str, tuple[str, ...]], ...]
+    requirements: Requirements
     jwt: JwtSettings
     ratelimit: RateLimitSettings
     ip: IpSettings
+    require: RequireSettings
+    headers: HeadersSettings
     cors: CorsSettings
     body: BodySettings
     breaker: BreakerSettings
@@ -55,6 +64,28 @@ class RouteSettings:
     own_counter: bool
     overrides: tuple[str, ...]
     loosened: tuple[str, ...]
+
+    @property
+    def shadowed(self) -> tuple[str, ...]:
+        """The sections whose gates are in shadow mode here."""
+        return shadowed({name: getattr(self, name) for name in GATES})
+
+
+def shadowed(sections: Mapping[str, Any]) -> tuple[str, ...]:
+    """The sections, of all of them by name, whose gates are in shadow mode."""
+    return tuple(name for name in GATES if sections[name].mode == SHADOW)
+
+
+def not_enforced(common: Mapping[str, Any], routes: Sequence[RouteSettings]) -> list[str]:
+    """What is in shadow mode, as sentences for the log."""
+    everywhere = shadowed(common)
+    found = [f"[{name}] mode = shadow: what it would refuse passes" for name in everywhere]
+    for route in routes:
+        more = [name for name in route.shadowed if name not in everywhere]
+        if more:
+            says = "in shadow mode: what they would refuse passes"
+            found.append(f"[route {route.prefix}] {', '.join(more)} {says}")
+    return found
 
 
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
@@ -107,23 +138,22 @@ ROUTE_OPTIONS: tuple[Option, ...] = (
            "before the rest of the request's. Needed.", "http://127.0.0.1:9001"),
     Option("keep_host", YES_NO, "no",
            "Whether the upstream gets the client's Host field instead of its own name.", "yes"),
-    Option("methods", TOKENS, "", "Methods that are allowed (405 else). Default: all.",
-           "GET, POST"),
-    Option("require.role", LIST, "", "Any one of these roles (403 else).", "admin, support"),
-    Option("require.scope", LIST, "", "All of these scopes, in the claim scope or scp (403 else).",
-           "orders:read"),
+    *REQUIRE_OPTIONS,
 )  # fmt: skip
-
-#: C{require.claim.NAME}: the option is made when it is met.
-CLAIM = "require.claim."
-CLAIM_TYPE = LIST
 
 
 def loosened(
-    route_sections: dict[str, object], common: dict[str, object], own_counter: bool
+    route_sections: dict[str, Any], common: dict[str, Any], own_counter: bool, public: bool
 ) -> tuple[str, ...]:
     """What a route allows that the common sections don't."""
     found: list[str] = []
+    if public:
+        found.append("no token is asked for")
+    found += [
+        f"[{name}] in shadow mode: what it would refuse passes"
+        for name in shadowed(route_sections)
+        if name not in shadowed(common)
+    ]
     if own_counter:
         found.append("its requests do not count towards the common limit")
     for name, compare in _COMPARE.items():
@@ -143,6 +173,8 @@ def _jwt(here: JwtSettings, there: JwtSettings) -> list[str]:
             found.append(f"{name} {was} is not asked for" + (f", but {now}" if now else ""))
     if here.leeway > there.leeway:
         found.append(f"leeway {here.leeway:g} s instead of {there.leeway:g} s")
+    if here.role_claim != there.role_claim:
+        found.append(f"the role is what {here.role_claim} says instead of {there.role_claim}")
     if here.default_role != there.default_role:
         found.append(f"the default role is {here.default_role} instead of {there.default_role}")
     return found

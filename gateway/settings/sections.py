@@ -125,6 +125,7 @@ class RateLimitSettings:
     store_ca_file: str
     on_store_failure: str
     machines: int
+    mode: str
 
     @property
     def windows(self) -> tuple[tuple[int, float], ...]:
@@ -138,6 +139,7 @@ class IpSettings:
 
     allow: tuple[str, ...]
     deny: tuple[str, ...]
+    mode: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +159,7 @@ class BodySettings:
     """[body]."""
 
     max_size: int
+    mode: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +169,22 @@ class BreakerSettings:
     failures: int
     reset_after: float
     statuses: tuple[int, ...]
+    mode: str
+
+
+@dataclass(frozen=True, slots=True)
+class RequireSettings:
+    """[require]."""
+
+    mode: str
+
+
+@dataclass(frozen=True, slots=True)
+class HeadersSettings:
+    """[headers]. C{claims}: (field, claim)."""
+
+    max_value: int
+    claims: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +265,17 @@ def _store(text: str) -> str | StoreAddress:
         return parse_url(text)
     except ValueError as error:
         raise BadValue(f"auto, memory, embedded, {error}") from None
+
+
+#: The mode in which a gate only says what it would refuse.
+SHADOW = "shadow"
+
+
+def _mode(gate: str) -> Option:
+    return Option("mode", choice("enforce", SHADOW), "enforce",
+                  f"shadow: {gate} passes, and is audited (detail: shadow:REASON) and counted as "
+                  "what would have been refused.", SHADOW,
+                  "In shadow mode nothing is refused here.")  # fmt: skip
 
 
 SECTIONS: dict[str, tuple[str, tuple[Option, ...]]] = {
@@ -395,12 +425,22 @@ SECTIONS: dict[str, tuple[str, tuple[Option, ...]]] = {
                "How many machines share the store. While it can't be asked and on_store_failure "
                "is local, each process lets its share pass: limit divided by workers and machines, "
                "at least 1. Of no use without a shared store.", "3", per_route=False),
+        _mode("what exceeds a limit, or can't be counted,"),
     )),
     "ip": ("From where.", (
         Option("allow", network_list(), "", "Networks that may come in. Default: everyone.",
                "10.0.0.0/8, 2001:db8::/32"),
         Option("deny", network_list(), "", "Networks that may not, whatever allow says.",
                "10.66.0.0/16"),
+        _mode("who comes from elsewhere"),
+    )),
+    "require": ("Whether what routes ask of those who call (methods, require.*) is enforced.", (
+        _mode("who does not meet it"),
+    )),
+    "headers": ("Claims that services get as header fields.", (
+        Option("max_value", size(64, 32 << 10), "4KiB",
+               "A field's value as it is sent; a token with a longer one is refused (401).",
+               "8KiB"),
     )),
     "cors": ("What browsers are told.", (
         Option("enabled", YES_NO, "yes",
@@ -420,6 +460,7 @@ SECTIONS: dict[str, tuple[str, tuple[Option, ...]]] = {
     "body": ("How large a request's body may be.", (
         Option("max_size", size(0, 1 << 50), "10MiB", "413 beyond, also for chunked bodies.",
                "100MiB"),
+        _mode("a larger body"),
     )),
     "breaker": ("When an upstream that fails is left alone.", (
         Option("failures", integer(1, 1_000_000), "5",
@@ -430,6 +471,7 @@ SECTIONS: dict[str, tuple[str, tuple[Option, ...]]] = {
         Option("statuses", Type(_statuses, "a list of statuses"), "502, 503, 504",
                "Answers that count as failures. 500 is not among them: one user's crashing request "
                "must not close a service for all."),
+        _mode("what an open circuit would keep back"),
     )),
     "upstream": ("Connections to the services behind.", (
         Option("connect_timeout", duration(0.05, 600), "5s", "For a new connection; 504."),
@@ -463,6 +505,15 @@ SECTIONS: dict[str, tuple[str, tuple[Option, ...]]] = {
 }  # fmt: skip
 
 #: Sections of which a route may override options.
-OVERRIDABLE = ("jwt", "ratelimit", "ip", "cors", "body", "breaker", "upstream")
+OVERRIDABLE = (
+    "jwt", "ratelimit", "ip", "require", "headers", "cors", "body", "breaker", "upstream",
+)  # fmt: skip
 
-__all__ = ["ALGORITHMS", "LIST", "OVERRIDABLE", "SECTIONS", "Secret"]
+#: Sections of gates, which may be in shadow mode.
+GATES = tuple(
+    name
+    for name, (_, options) in SECTIONS.items()
+    if any(option.name == "mode" for option in options)
+)
+
+__all__ = ["ALGORITHMS", "GATES", "LIST", "OVERRIDABLE", "SECTIONS", "SHADOW", "Secret"]

@@ -40,9 +40,10 @@ class CircuitBroken(Shell):
         terms = exchange.terms
         if terms is not None and terms.target is not None:
             permit = terms.target.circuit.admit(self._clock())
-            if isinstance(permit, Refused):
+            if not isinstance(permit, Refused):
+                exchange.permit = permit
+            elif terms.shadow is None or not terms.shadow.passes("breaker", exchange, permit):
                 return refuse(face, exchange, permit)
-            exchange.permit = permit
         return self._inner.render(request)
 
 

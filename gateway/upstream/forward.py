@@ -15,7 +15,7 @@ from typing import Any
 from twisted.web.server import NOT_DONE_YET
 
 from gateway.answers import refuse
-from gateway.exchange import FORWARDING, OURS, Exchange, exchange_of
+from gateway.exchange import TRAILERS, Exchange, exchange_of
 from gateway.http.chunks import LAST_CHUNK, encode_chunk
 from gateway.http.client import UpstreamConnection
 from gateway.http.fields import FieldRules, trailer_block
@@ -28,8 +28,6 @@ from gateway.verdicts import Reason, Refused
 
 #: RFC 9110 section 9.2.2.
 _IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE", b"TRACE"))
-
-_TRAILERS = FieldRules(drop=OURS | FORWARDING, withhold=frozenset(), note=frozenset())
 
 #: How often one request meets a reused connection that had just been closed.
 _RETRIES = 3
@@ -153,7 +151,7 @@ class Forwarding:
         if connection is None:
             return
         if body.length < 0:
-            last = trailer_block(_TRAILERS, trailers) if trailers else b""
+            last = trailer_block(self._trailers, trailers) if trailers else b""
             piece = b"0\r\n%s\r\n" % last if last else LAST_CHUNK
             if not self._sent_body:
                 self._sent_body = True
@@ -224,7 +222,7 @@ class Forwarding:
     def ended(self, trailers: list[bytes]) -> None:
         """The answer is complete."""
         self.connection = None
-        self._face.finish(trailer_block(_TRAILERS, trailers) if trailers else b"")
+        self._face.finish(trailer_block(self._trailers, trailers) if trailers else b"")
 
     def failed(self, why: str) -> None:
         """No answer, or not all of it."""
@@ -282,6 +280,12 @@ class Forwarding:
             circuit.failed(permit, self._clock())
         else:
             circuit.succeeded(permit)
+
+    @property
+    def _trailers(self) -> FieldRules:
+        """Which fields behind a body go on."""
+        terms = self._exchange.terms
+        return terms.trailers if terms is not None else TRAILERS
 
     def _noted(self, head: ResponseHead) -> bytes:
         """The upstream's own word on origins: ours replaces it where CORS is on."""

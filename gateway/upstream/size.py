@@ -13,8 +13,9 @@ from typing import Any
 from twisted.web.resource import IResource
 
 from gateway.answers import refuse
-from gateway.exchange import exchange_of
+from gateway.exchange import Exchange, exchange_of
 from gateway.http.request import Request
+from gateway.shadow import Shadow
 from gateway.shell import Shell
 from gateway.terms import Terms
 from gateway.verdicts import Reason, Refused
@@ -37,8 +38,28 @@ class SizeLimited(Shell):
             face, exchange = exchange_of(request)
         body = face.body
         if body is not None:
-            most = (exchange.terms or self._terms).max_body
+            terms = exchange.terms or self._terms
+            most = terms.max_body
+            if terms.shadow is not None and "body" in terms.shadow.gates:
+                _watched(face, exchange, terms.shadow, most)
+                return self._inner.render(request)
             if body.length > most or body.received > most:
                 return refuse(face, exchange, TOO_LARGE)
             body.limit(most)
         return self._inner.render(request)
+
+
+def _watched(face: Any, exchange: Exchange, shadow: Shadow, most: int) -> None:
+    """Note a body that is larger, now or, where its length is not declared, at the end."""
+    body, ended = face.body, face.on_end
+    if body.length > most or body.received > most:
+        shadow.passes("body", exchange, TOO_LARGE)
+    elif body.length < 0:
+
+        def end(face: Any, why: str) -> None:
+            if body.received > most:
+                shadow.passes("body", exchange, TOO_LARGE)
+            if ended is not None:
+                ended(face, why)
+
+        face.on_end = end

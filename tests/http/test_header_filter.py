@@ -5,10 +5,9 @@ from __future__ import annotations
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway.exchange import FORWARDING, OURS, request_rules
+from gateway.exchange import FORWARDING, OURS, TRAILERS, request_rules
 from gateway.http.fields import trailer_block
 from gateway.http.heads import RequestHeads
-from gateway.upstream.forward import _TRAILERS as TRAILERS
 
 RULES = request_rules("X-Forwarded-For")
 HOP_BY_HOP = {

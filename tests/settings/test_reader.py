@@ -58,7 +58,7 @@ def test_route_overrides() -> None:
     assert route.body.max_size == 1024
     assert route.ip is made.ip
     assert route.upstream_settings is made.upstream
-    assert route.require_claims == (("team", ("red", "blue")),)
+    assert route.requirements.claims == (("", "team", ("red", "blue")),)
     assert route.keep_host
 
 
