@@ -148,6 +148,7 @@ def second_sight(once: set[int], key: bytes) -> bool:
     lower = key.lower()
     return not any(b"\r\n" + name in lower for name in SECRET)
 
+
 def tokens(value: bytes, status: int) -> list[bytes]:
     """A comma-separated list of tokens in lower case (RFC 9110 section 5.6.1)."""
     found = [part.strip(b" \t") for part in value.lower().split(b",")]

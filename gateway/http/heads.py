@@ -89,6 +89,16 @@ class RequestHead:
         self.expect_continue = False
         self.plan: Any = None
 
+    def with_line(self, method: bytes, target: bytes) -> RequestHead:
+        """The same fields behind another request line of HTTP/1.1; they have no body in them."""
+        head = RequestHead()
+        head.method, head.target = method, target
+        head.http11, head.host, head.keep_alive = True, self.host, self.keep_alive
+        head.block, head.noted = self.block, self.noted
+        head.authorization, head.raw = (), b""
+        head.plain = self.keep_alive and method != b"HEAD"
+        return head
+
     @property
     def lines(self) -> list[bytes]:
         """All field lines as sent."""
@@ -141,6 +151,7 @@ class RequestHeads:
         self._max_line = max_request_line
         self._max_fields = max_fields
         self._heads: Memo[RequestHead] = Memo(memo_bytes)
+        self._fields: Memo[RequestHead] = Memo(memo_bytes)
         self._once: set[int] = set()
         self._cuts = Cuts()
         self._lines.saw = self._saw
@@ -175,9 +186,7 @@ class RequestHeads:
             return None
         if value is None:
             return known, (), more
-        if value not in self.vouched and (
-            value.translate(None, VISIBLE) or value[:1] in BLANK or value[-1:] in BLANK
-        ):
+        if value not in self.vouched and not self._in_order(value):
             return None
         return known, (value,), more
 
@@ -186,20 +195,54 @@ class RequestHeads:
         A head whose rest is not known yet. It is kept when it is seen for the second time: what
         is new each time costs no room. Never one with a secret left in it.
         """
-        parsed = self._parse(head)
-        rest, _ = self._cuts.cut(_without_token(head)[0]) or (b"", b"")
+        rest, value = _without_token(head)
+        parts = self._cuts.cut(rest)
+        if parts is None:
+            parsed = self._parse(head)
+            return parsed, parsed.authorization, b""
+        rest, more = parts
+        line, _, fields = rest.partition(b"\r\n")
+        found = self._behind_known_fields(line, fields)
+        if found is not None and self._in_order(value):
+            read: Read = found, () if value is None else (value,), more
+        else:
+            parsed = self._parse(head)
+            read = parsed, parsed.authorization, b""
+            if not parsed.plain or parsed.length:
+                return read
         if (
-            0 < len(rest) <= MAX_KEPT
-            and parsed.plain
-            and not parsed.length
+            len(rest) <= MAX_KEPT
             and rest.count(b"\r\n") + SLOTS < self._max_fields
-            and second_sight(self._once, rest)
             and self._cuts.whole(rest)
         ):
-            kept = self._parse(rest)
-            kept.raw = b""
-            self._heads.keep(rest, kept, 4 * len(rest) + 1000)
-        return parsed, parsed.authorization, b""
+            if found is None and second_sight(self._once, b"\r\n" + fields):
+                self._fields.keep(fields, self._kept(rest), 4 * len(fields) + 1000)
+            if second_sight(self._once, rest):
+                self._heads.keep(rest, self._kept(rest), 4 * len(rest) + 1000)
+        return read
+
+    def _kept(self, rest: bytes) -> RequestHead:
+        kept = self._parse(rest)
+        kept.raw = b""
+        return kept
+
+    def _behind_known_fields(self, line: bytes, fields: bytes) -> RequestHead | None:
+        """A request line that may be new, before fields that are known as a whole."""
+        known = self._fields.young.get(fields)
+        if known is None or len(line) > self._max_line:
+            return None
+        match = COMMON_LINE.fullmatch(line)
+        if match is None or match[1] == b"CONNECT" or match[3] != b"1":
+            return None
+        return known.with_line(match[1], match[2])
+
+    def _in_order(self, value: bytes | None) -> bool:
+        """Whether an Authorization field's value is one, as far as the message goes."""
+        return (
+            value is None
+            or value in self.vouched
+            or not (value.translate(None, VISIBLE) or value[:1] in BLANK or value[-1:] in BLANK)
+        )
 
     def _saw(self, name: bytes, lower: bytes) -> bool:
         patterns = self._cuts.patterns
@@ -207,6 +250,7 @@ class RequestHeads:
         if self._cuts.patterns is not patterns:
             # What was kept so far was not looked at with this name in mind.
             self._heads.clear()
+            self._fields.clear()
         return new_each_time
 
     def _parse(self, head: bytes) -> RequestHead:
