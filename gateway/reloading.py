@@ -19,9 +19,9 @@ from twisted.logger import Logger
 from gateway.audit.schema import open_database
 from gateway.descriptors import shortage
 from gateway.generation import Generation, generation, hold
-from gateway.listeners import CannotListen
 from gateway.settings import Settings, SettingsError
 from gateway.settings.sections import SECTIONS
+from gateway.sockets import CannotListen
 
 if TYPE_CHECKING:
     from gateway.service import GatewayService
@@ -139,7 +139,7 @@ class Reloading:
         )
         self._say(before.settings, new, added, removed)
         del before, new
-        await service.listeners.remove(removed, settings.gateway.shutdown_grace)
+        service.listeners.remove(removed, settings.gateway.shutdown_grace)
 
     async def _database(self, before: Settings, settings: Settings) -> Any:
         """The path and connection of another audit database, or C{None}: it is the same."""

@@ -29,12 +29,14 @@ from gateway.exchange import Exchange
 from gateway.generation import Lasting, beat, generation, hold
 from gateway.http.site import Site
 from gateway.http.sweep import Sweep
-from gateway.listeners import CannotListen, Listeners
+from gateway.listeners import Listeners
 from gateway.notify import Manager
 from gateway.reloading import Reloading
 from gateway.settings import Settings
+from gateway.sockets import CannotListen, Sockets
 from gateway.stores.memory import MemoryBuckets
 from gateway.stores.sharing import SharedStore, share_circuits, shared_store
+from gateway.workers.share import Place
 
 #: Seconds in which a request that is on its way to an idle connection may still arrive.
 LAST_CALL = 0.25
@@ -49,6 +51,8 @@ class GatewayService(Service):
     The gateway as a service.
 
     @param reactor: listens, connects, tells the time, has the thread pool.
+    @param sockets: opens the listening sockets, or has them already.
+    @param place: which worker this is, where there are several.
     @param source: reads the configuration anew, for C{SIGHUP}; C{None}: there is nothing
         to read, and the signal keeps its old meaning.
     @ivar generation: the configuration that serves.
@@ -58,7 +62,12 @@ class GatewayService(Service):
     _log = Logger()
 
     def __init__(
-        self, settings: Settings, reactor: Any, source: Callable[[], Settings] | None = None
+        self,
+        settings: Settings,
+        reactor: Any,
+        source: Callable[[], Settings] | None = None,
+        sockets: Sockets | None = None,
+        place: Place | None = None,
     ) -> None:
         self._reactor = reactor
         self._source = source
@@ -78,6 +87,7 @@ class GatewayService(Service):
             queue=audit.queue,
             retention=audit.retention,
             note=self._note,
+            worker=place.worker if place is not None else 0,
         )
         self.lasting = Lasting(
             reactor, self.sweep, self.audit, self.buckets, now=time.time, clock=time.monotonic
@@ -89,7 +99,8 @@ class GatewayService(Service):
             share_circuits(
                 lambda: self.generation.targets.circuits, self.store.state, time.monotonic
             )
-        self.listeners = Listeners(reactor, self.site)
+        share = place.share(self.site.__len__) if place is not None else None
+        self.listeners = Listeners(reactor, self.site, sockets or Sockets(), share)
         self.manager = Manager(reactor, self.audit.seen, self.site.__len__)
         self.descriptors = 0
         self._reloading = Reloading(self, source)
@@ -194,10 +205,9 @@ class GatewayService(Service):
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
-        closed = Deferred.fromCoroutine(self.listeners.close())
+        self.listeners.close()
         # From here on whoever is answered is told to come back elsewhere.
         drained = self.site.drain()
-        await closed
         calls = [
             self._reactor.callLater(LAST_CALL, self.site.close_idle),
             self._reactor.callLater(self.settings.gateway.shutdown_grace, self._cut),

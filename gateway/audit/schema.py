@@ -53,6 +53,8 @@ _OURS = (
     ("bytes_in", "INTEGER NOT NULL DEFAULT 0"),
     ("bytes_out", "INTEGER NOT NULL DEFAULT 0"),
     ("detail", "TEXT NOT NULL DEFAULT ''"),  # since version 3
+    # 0: the gateway has no workers, it is one process.
+    ("worker", "INTEGER NOT NULL DEFAULT 0"),
 )
 
 # Time answers "what happened last night".

@@ -42,7 +42,6 @@ _BATCHES, _INDEX_EVERY = 16, 1.0
 _NICE = 5
 
 _COLUMNS = ", ".join(COLUMNS)
-_PLACES = "(" + ", ".join("?" * len(COLUMNS)) + ")"
 
 
 @implementer(IAuditLog)
@@ -52,6 +51,7 @@ class AuditWriter:
     @param flush_interval: seconds between two looks at the queue.
     @param queue: rows held at most.
     @param retention: days rows are kept; 0: for ever.
+    @param worker: which worker writes, told in each row; 0: there is only one.
     @param note: told (level, sentence) once as something breaks, and once as it is well
         again; called from the writer's thread.
     @ivar rows_written, rows_lost, strangers_counted: since the start.
@@ -65,6 +65,7 @@ class AuditWriter:
         queue: int = 100_000,
         retention: int = 0,
         note: Callable[[str, str], object] = lambda _level, _text: None,
+        worker: int = 0,
     ) -> None:
         self._path = database
         self._batch = batch
@@ -73,6 +74,8 @@ class AuditWriter:
         self._half = queue // 2
         self._retention = retention
         self._note = note
+        # The same in all rows of this process: text of the statement instead of a value a row.
+        self._places = f"({'?, ' * len(COLUMNS)}{worker:d})"
         self._rows: list[Row] = []
         self._strangers: dict[tuple[str, str], int] = {}
         self._lost = 0
@@ -268,8 +271,8 @@ class AuditWriter:
             for at in range(0, len(taken), self._batch):
                 part = taken[at : at + self._batch]
                 connection.execute(
-                    f"INSERT INTO audit_logs ({_COLUMNS}) VALUES "  # noqa: S608 - constants
-                    + ",".join([_PLACES] * len(part)),
+                    f"INSERT INTO audit_logs ({_COLUMNS}, worker) VALUES "  # noqa: S608 - constants
+                    + ",".join([self._places] * len(part)),
                     flat(part),
                 )
         del rows[: len(taken)]

@@ -1,0 +1,177 @@
+# -*- test-case-name: tests.test_acceptor -*-
+"""
+Lets connections in from a listening socket that this process alone has, or shares with
+other workers: then one that has more connections than its fellows lets them go first.
+
+Works on every reactor: it asks for nothing but C{addReader} and C{adoptStreamConnection}.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.interfaces import IListeningPort, IReadDescriptor
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from gateway.workers.share import Share
+
+#: Connections let in before others get their turn on the reactor.
+BATCH = 32
+
+#: Seconds for which a worker lets its fellows go first, and without descriptors waits.
+YIELD, EXHAUSTED = 0.001, 0.25
+
+_GONE = {
+    errno.ECONNABORTED, errno.EPERM, errno.EPROTO, errno.EINTR, errno.ENETDOWN, errno.ENOTCONN,
+    errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EOPNOTSUPP, errno.ECONNRESET,
+}  # fmt: skip
+
+
+@implementer(IListeningPort, IReadDescriptor)
+class Acceptor:
+    """
+    A listening port over a socket that exists already.
+
+    @param sock: listening, not blocking; closed by C{close} at the end.
+    @param close: ends the socket.
+    @param share: what the workers know of each other, or C{None}.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        reactor: Any,
+        sock: socket.socket,
+        factory: Any,
+        close: Callable[[socket.socket], object] = socket.socket.close,
+        share: Share | None = None,
+    ) -> None:
+        self._reactor = reactor
+        self._socket = sock
+        self._factory = factory
+        self._close = close
+        self._share = share
+        self._forced = 1
+        self._wanted = self._closed = False
+        self._resting: Any = None
+
+    # -- IListeningPort
+
+    def startListening(self) -> None:
+        """Let connections in from now on."""
+        self._factory.doStart()
+        self.startReading()
+
+    def stopListening(self) -> None:
+        """Let nobody in any more."""
+        if self._closed:
+            return
+        self.stopReading()
+        self._closed = True
+        host = self.getHost()
+        self._close(self._socket)
+        self._factory.doStop()
+        self._log.info("({host} Closed)", host=host)
+        if self._share is not None:
+            self._share.leave()
+
+    def getHost(self) -> IPv4Address | IPv6Address | UNIXAddress:
+        """Where it listens."""
+        name = self._socket.getsockname()
+        if self._socket.family == socket.AF_UNIX:
+            return UNIXAddress(name)
+        kind = IPv6Address if self._socket.family == socket.AF_INET6 else IPv4Address
+        return kind("TCP", *name)
+
+    # -- IReadDescriptor
+
+    def startReading(self) -> None:
+        """Accept again."""
+        self._wanted = True
+        if self._resting is None and not self._closed:
+            self._reactor.addReader(self)
+
+    def stopReading(self) -> None:
+        """Accept nobody for now; they wait in the kernel's queue."""
+        self._wanted = False
+        self._reactor.removeReader(self)
+        resting, self._resting = self._resting, None
+        if resting is not None:
+            resting.cancel()
+
+    def fileno(self) -> int:
+        """The socket's number."""
+        return self._socket.fileno()
+
+    def logPrefix(self) -> str:
+        """For the reactor's log."""
+        return "Acceptor"
+
+    def connectionLost(self, reason: object) -> None:
+        """The reactor gives up on the socket, or ends."""
+        self.stopListening()
+
+    def doRead(self) -> None:
+        """Somebody waits in the queue."""
+        share = self._share
+        for _ in range(BATCH):
+            if share is not None and not share.my_turn():
+                self._rest(YIELD)
+                return
+            self._forced = 1
+            if not self._wanted or not self.accept():
+                return
+
+    def accept(self) -> bool:
+        """Let one in, whoever's turn it is; whether there may be another."""
+        if self._closed:
+            return False
+        try:
+            sock, _ = self._socket.accept()
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            if error.errno in _GONE:
+                return True
+            # No descriptor or no memory: they wait in the kernel instead of being cut.
+            self._log.warn("can't accept: {reason}", reason=error.strerror)
+            self._rest(EXHAUSTED)
+            return False
+        sock.setblocking(False)
+        try:
+            with sock:
+                self._reactor.adoptStreamConnection(sock.fileno(), sock.family, self._factory)
+        except OSError as error:
+            if error.errno not in _GONE:
+                self._log.warn("can't take a connection: {reason}", reason=error.strerror)
+                self._rest(EXHAUSTED)
+                return False
+        if self._share is not None:
+            self._share.tell()
+        return True
+
+    def _rest(self, seconds: float) -> None:
+        if self._resting is None and self._wanted:
+            self._reactor.removeReader(self)
+            self._resting = self._reactor.callLater(seconds, self._rested)
+
+    def _rested(self) -> None:
+        """
+        The others have had their time. If they did not use it, they are busy or stuck: the
+        longer that lasts, the more is taken for them.
+        """
+        self._resting = None
+        if not self._wanted:
+            return
+        forced, self._forced = self._forced, min(2 * self._forced, BATCH)
+        for _ in range(forced):
+            if not self._wanted or not self.accept():
+                break
+        if self._resting is None and self._wanted:
+            self._reactor.addReader(self)
