@@ -48,7 +48,7 @@ class Reloading:
 
     _log = Logger()
 
-    def __init__(self, service: GatewayService, source: Callable[[], Settings] | None) -> None:
+    def __init__(self, service: Any, source: Callable[[], Any] | None) -> None:
         self._service = service
         self._source = source
         self._lock = DeferredLock()
@@ -65,7 +65,7 @@ class Reloading:
             self._reading = True
             Deferred.fromCoroutine(self._read(self._source)).addErrback(self._broken)
 
-    async def _read(self, source: Callable[[], Settings]) -> None:
+    async def _read(self, source: Callable[[], Any]) -> None:
         try:
             while True:
                 self._again = False
@@ -75,7 +75,7 @@ class Reloading:
         finally:
             self._reading = False
 
-    async def _once(self, source: Callable[[], Settings]) -> None:
+    async def _once(self, source: Callable[[], Any]) -> None:
         service = self._service
         self._log.info("reloading")
         service.manager.reloading()
@@ -101,7 +101,7 @@ class Reloading:
         self._log.failure("a reload failed; the old configuration stays", failure)
         self._service.manager.reloaded(f"reload failed at {_moment()}: see the log")
 
-    async def change(self, settings: Settings) -> None:
+    async def change(self, settings: Any) -> None:
         """
         Have the settings hold.
 
@@ -113,7 +113,7 @@ class Reloading:
         finally:
             self._lock.release()
 
-    async def _change(self, settings: Settings) -> None:
+    async def _change(self, settings: Any) -> None:
         service = self._service
         before = service.generation
         moved = await self._database(before.settings, settings)
@@ -160,7 +160,7 @@ class Reloading:
         for description in removed:
             self._log.info("listening on {description} no more", description=description)
         short = shortage(
-            self._service.descriptors,
+            self._service.descriptor_limit,
             settings.gateway.max_connections,
             new.targets.connections(),
         )

@@ -56,7 +56,8 @@ class GatewayService(Service):
     @param source: reads the configuration anew, for C{SIGHUP}; C{None}: there is nothing
         to read, and the signal keeps its old meaning.
     @ivar generation: the configuration that serves.
-    @ivar descriptors: how many the process may have.
+    @ivar descriptor_limit: how many the process may have.
+    @ivar when_ready: called when it serves.
     """
 
     _log = Logger()
@@ -102,7 +103,8 @@ class GatewayService(Service):
         share = place.share(self.site.__len__) if place is not None else None
         self.listeners = Listeners(reactor, self.site, sockets or Sockets(), share)
         self.manager = Manager(reactor, self.audit.seen, self.site.__len__)
-        self.descriptors = 0
+        self.descriptor_limit = 0
+        self.when_ready: list[Callable[[], object]] = []
         self._reloading = Reloading(self, source)
         self._stopping = 0
 
@@ -121,7 +123,7 @@ class GatewayService(Service):
     def startService(self) -> None:
         """Open the database, then the listeners; exits with 1 and a sentence on failure."""
         super().startService()
-        self.descriptors = raise_limit()
+        self.descriptor_limit = raise_limit()
         try:
             self.audit.start()
         except Exception as error:
@@ -141,7 +143,7 @@ class GatewayService(Service):
             self.audit.stop()
             raise SystemExit(f"gateway: {error}") from None
         connections = self.generation.targets.connections()
-        short = shortage(self.descriptors, settings.gateway.max_connections, connections)
+        short = shortage(self.descriptor_limit, settings.gateway.max_connections, connections)
         for warning in (*settings.warnings, short):
             if warning:
                 self._log.warn("{warning}", warning=warning)
@@ -169,6 +171,8 @@ class GatewayService(Service):
         for port in self.site.ports:
             self._log.info("listening on {host}", host=port.getHost())
         self.manager.ready()
+        for call in self.when_ready:
+            call()
 
     # -- reload
 
@@ -187,16 +191,26 @@ class GatewayService(Service):
     # -- stop
 
     def _signalled(self, number: int, _frame: object) -> None:
-        self._reactor.callFromThread(self._terminate, number)
+        self._reactor.callFromThread(self.end, signal.Signals(number).name)
 
-    def _terminate(self, number: int) -> None:
+    def end(self, why: str) -> None:
+        """Stop; asked again, cut what is in flight."""
         self._stopping += 1
         if self._stopping == 1:
-            self._log.info("{signal}: stopping", signal=signal.Signals(number).name)
+            self._log.info("{why}: stopping", why=why)
             self._reactor.stop()
         else:
-            self._log.warn("{signal} again: cutting", signal=signal.Signals(number).name)
+            self._log.warn("{why} again: cutting", why=why)
             self.site.cut()
+
+    def descriptors(self) -> list[tuple[str, int]]:
+        """The listening sockets, for a successor."""
+        return self.listeners.descriptors()
+
+    def hand_over(self) -> None:
+        """A successor has the sockets and serves: finish what is in flight, and end."""
+        self.listeners.hand_over()
+        self.end("handed over")
 
     def stopService(self) -> Deferred[None]:
         """Let what is in flight finish, then flush the audit."""

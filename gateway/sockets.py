@@ -114,10 +114,10 @@ class Sockets:
         self._owner = False
 
     def forget(self) -> None:
-        """Close what was handed to this process and nobody has asked for."""
-        for _, sock in self._given + self._activated:
+        """Close what a predecessor or the supervisor has handed over and nobody has asked for."""
+        given, self._given = self._given, []
+        for _, sock in given:
             sock.close()
-        self._given, self._activated = [], []
 
     def _from_manager(self, options: dict[str, str]) -> socket.socket:
         family = getattr(socket, f"AF_{options.get('domain', 'INET')}")

@@ -68,8 +68,6 @@ _SYSTEMD = re.compile(r"systemd:domain=(?:INET|INET6|UNIX):(?:index=[0-9]+|name=
 
 def gateway(values: dict[str, Any], lines: Lines) -> None:
     """[gateway]: listeners by their shape, and what is not there yet."""
-    if values["workers"] != 1:
-        lines.say("gateway", "workers", "more than one worker is not available yet; expected 1")
     listen = values["listen"]
     if not listen:
         lines.say("gateway", "listen", "nowhere to listen; expected e.g. tcp:8080")
@@ -112,6 +110,13 @@ def cost(values: dict[str, Any], others: Mapping[str, dict[str, Any]], lines: Li
             if price > limits.most(found):
                 says = f"{price} is more than {name} ever lets pass, {limits.most(found)}"
                 lines.say("ratelimit", option, says)
+
+
+def workers(gateway: dict[str, Any], ratelimit: dict[str, Any], lines: Lines) -> None:
+    """Several workers: counters that each has for itself would let too much pass."""
+    if ratelimit["store"] == "memory" and gateway["workers"] != 1:
+        lines.say("ratelimit", "store", "workers have no common memory: each would count for "
+                  "itself; expected auto, or workers = 1")  # fmt: skip
 
 
 def ratelimit(values: dict[str, Any], lines: Lines, _prefix: str) -> None:
