@@ -3,18 +3,22 @@
 Lets connections in from a listening socket that this process alone has, or shares with
 other workers: then one that has more connections than its fellows lets them go first.
 
-Works on every reactor: it asks for nothing but C{addReader} and C{adoptStreamConnection}.
+Works on every reactor with C{addReader} and C{adoptStreamConnection}.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import os
 import socket
 from collections.abc import Callable
 from typing import Any
 
+from twisted.internet import tcp, unix
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.interfaces import IListeningPort, IReadDescriptor
+from twisted.internet.posixbase import PosixReactorBase
 from twisted.logger import Logger
 from zope.interface import implementer
 
@@ -23,7 +27,7 @@ from gateway.workers.share import Share
 #: Connections let in before others get their turn on the reactor.
 BATCH = 32
 
-#: Seconds for which a worker lets its fellows go first, and without descriptors waits.
+#: Seconds for which a worker lets its fellows go first, and waits when it has no descriptors.
 YIELD, EXHAUSTED = 0.001, 0.25
 
 _GONE = {
@@ -58,6 +62,9 @@ class Acceptor:
         self._close = close
         self._share = share
         self._forced = 1
+        self._session = 0
+        self._told = False
+        self._reserve: int | None = None
         self._wanted = self._closed = False
         self._resting: Any = None
 
@@ -66,6 +73,7 @@ class Acceptor:
     def startListening(self) -> None:
         """Let connections in from now on."""
         self._factory.doStart()
+        self._take_reserve()
         self.startReading()
 
     def stopListening(self) -> None:
@@ -77,6 +85,9 @@ class Acceptor:
         host = self.getHost()
         self._close(self._socket)
         self._factory.doStop()
+        if self._reserve is not None:
+            os.close(self._reserve)
+            self._reserve = None
         self._log.info("({host} Closed)", host=host)
         if self._share is not None:
             self._share.leave()
@@ -86,8 +97,7 @@ class Acceptor:
         name = self._socket.getsockname()
         if self._socket.family == socket.AF_UNIX:
             return UNIXAddress(name)
-        kind = IPv6Address if self._socket.family == socket.AF_INET6 else IPv4Address
-        return kind("TCP", *name)
+        return _named(self._socket.family, name)
 
     # -- IReadDescriptor
 
@@ -133,28 +143,64 @@ class Acceptor:
         if self._closed:
             return False
         try:
-            sock, _ = self._socket.accept()
+            sock, address = self._socket.accept()
         except BlockingIOError:
             return False
         except OSError as error:
-            if error.errno in _GONE:
-                return True
-            # No descriptor or no memory: they wait in the kernel instead of being cut.
-            self._log.warn("can't accept: {reason}", reason=error.strerror)
-            self._rest(EXHAUSTED)
-            return False
+            return error.errno in _GONE or self._exhausted(error)
         sock.setblocking(False)
         try:
-            with sock:
-                self._reactor.adoptStreamConnection(sock.fileno(), sock.family, self._factory)
+            self._adopt(sock, address)
         except OSError as error:
-            if error.errno not in _GONE:
-                self._log.warn("can't take a connection: {reason}", reason=error.strerror)
-                self._rest(EXHAUSTED)
-                return False
+            sock.close()
+            return error.errno in _GONE or self._exhausted(error)
         if self._share is not None:
             self._share.tell()
         return True
+
+    def _adopt(self, sock: socket.socket, address: Any) -> None:
+        """A connection of the reactor's own kind."""
+        reactor = self._reactor
+        if type(reactor).adoptStreamConnection is not PosixReactorBase.adoptStreamConnection:
+            with sock:
+                reactor.adoptStreamConnection(sock.fileno(), sock.family, self._factory)
+            return
+        # The stock reactors' way would double the descriptor and ask for both names again.
+        peer: Any
+        server: Any
+        if sock.family == socket.AF_UNIX:
+            peer, server = UNIXAddress(address or None), unix.Server
+        else:
+            peer, server = _named(sock.family, address), tcp.Server
+        protocol = self._factory.buildProtocol(peer)
+        if protocol is None:
+            sock.close()
+            return
+        self._session += 1
+        protocol.makeConnection(server(sock, protocol, address, None, self._session, reactor))
+
+    def _exhausted(self, error: OSError) -> bool:
+        """
+        No descriptor or no memory is left. Who waits is another worker's guest if there are
+        several; else they are told at once, by the end of their connections.
+        """
+        if not self._told:
+            self._told = True
+            self._log.warn("can't accept: {reason} ({code})", reason=error.strerror,
+                           code=errno.errorcode.get(error.errno or 0, "?"))  # fmt: skip
+        if self._share is None and self._reserve is not None:
+            os.close(self._reserve)
+            self._reserve = None
+            with contextlib.suppress(OSError):
+                for _ in range(BATCH):
+                    self._socket.accept()[0].close()
+            self._take_reserve()
+        self._rest(EXHAUSTED if self._share is not None else YIELD)
+        return False
+
+    def _take_reserve(self) -> None:
+        with contextlib.suppress(OSError):
+            self._reserve = os.open(os.devnull, os.O_RDONLY)
 
     def _rest(self, seconds: float) -> None:
         if self._resting is None and self._wanted:
@@ -175,3 +221,8 @@ class Acceptor:
                 break
         if self._resting is None and self._wanted:
             self._reactor.addReader(self)
+
+
+def _named(family: int, address: Any) -> IPv4Address | IPv6Address:
+    kind = IPv6Address if family == socket.AF_INET6 else IPv4Address
+    return kind("TCP", *address)

@@ -18,15 +18,15 @@ import stat
 from collections.abc import Iterable, MutableMapping
 from pathlib import Path
 
+from twisted.internet import endpoints
+from twisted.python.systemd import ListenFDs
+
 #: Connections that wait in the kernel; a smaller queue drops a burst.
 BACKLOG = 4096
 
 #: The variable in which a gateway tells its successor which descriptors are what: JSON,
 #: a list of [description, number].
 INHERITED = "GATEWAY_SOCKETS"
-
-#: systemd's first descriptor, sd_listen_fds(3).
-_FIRST = 3
 
 _PART = re.compile(r"(?:\\.|[^:\\])+")
 
@@ -55,24 +55,27 @@ class Sockets:
         self._owner = owner
 
     @classmethod
-    def from_environment(cls, environ: MutableMapping[str, str]) -> Sockets:
+    def from_environment(
+        cls, environ: MutableMapping[str, str], manager: ListenFDs | None = None
+    ) -> Sockets:
         """
-        Those of sd_listen_fds(3) and of a gateway that hands over; the variables go, so that
-        no child takes them for its own.
+        Those of a gateway that hands over, whose variable goes, so that no child takes them
+        for its own, and those of the service manager.
+
+        @param manager: by default what Twisted has found, which takes sd_listen_fds(3) from
+            the environment as it is imported.
         """
         given = [
             (str(name), _socket(int(number)))
             for name, number in json.loads(environ.pop(INHERITED, "[]"))
         ]
-        pid, count, names = (
-            environ.pop(name, "") for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
-        )
-        activated = []
-        if pid == str(os.getpid()) and count.isdigit():
-            called = names.split(":") if names else []
-            for at in range(int(count)):
-                name = called[at] if at < len(called) else ""
-                activated.append((name, _socket(_FIRST + at)))
+        manager = manager or endpoints._SystemdParser._sddaemon
+        environ.pop("LISTEN_FDNAMES", None)
+        activated = [
+            (name, _socket(number))
+            # Several sockets of one unit have one name, so its dictionary by name won't do.
+            for name, number in zip(manager._names, manager._descriptors, strict=True)
+        ]
         return cls(given, activated)
 
     def give(self, given: Iterable[tuple[str, socket.socket]]) -> None:

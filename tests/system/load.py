@@ -40,6 +40,10 @@ class Load:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """All clients finish."""
         self._ending.set()
         for thread in self._threads:
             thread.join(WAIT)
