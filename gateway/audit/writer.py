@@ -31,6 +31,9 @@ STRANGERS = 10_000
 #: Seconds between two tries while the database fails: doubled each time, up to the last.
 _FIRST_WAIT, _LAST_WAIT = 0.25, 5.0
 
+#: Seconds for which a lock of the database is waited for: of somebody else's tool, of a worker.
+_LOCKED, _TURNS = 1.0, 3.0
+
 #: Rows of an overdue day deleted at once, and seconds between two such deletions.
 _SLICE, _REST = 1000, 1.0
 
@@ -74,6 +77,8 @@ class AuditWriter:
         self._half = queue // 2
         self._retention = retention
         self._note = note
+        # Another worker's turn is nothing to complain of.
+        self._patience = _TURNS if worker else _LOCKED
         # The same in all rows of this process: text of the statement instead of a value a row.
         self._places = f"({'?, ' * len(COLUMNS)}{worker:d})"
         self._rows: list[Row] = []
@@ -99,7 +104,7 @@ class AuditWriter:
 
     def start(self) -> None:
         """Open the database here, where an error is heard, then start the thread."""
-        self._connection = open_database(self._path)
+        self._connection = open_database(self._path, self._patience)
         self._bound_batch(self._connection)
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
@@ -338,7 +343,7 @@ class AuditWriter:
 
     def _open(self) -> sqlite3.Connection:
         if self._connection is None:
-            self._connection = open_database(self._path)
+            self._connection = open_database(self._path, self._patience)
         return self._connection
 
     def _roll_back(self, connection: sqlite3.Connection) -> None:
