@@ -154,6 +154,8 @@ class Pipe:
 
     def doRead(self) -> None:
         """Something has come, or the end."""
+        if self._closed:
+            return
         try:
             for message, fds in receive(self._socket, self._frames):
                 self._received(message, fds)
