@@ -74,6 +74,8 @@ class Acceptor:
         """Let connections in from now on."""
         self._factory.doStart()
         self._take_reserve()
+        if self._share is not None:
+            self._share.tell()
         self.startReading()
 
     def stopListening(self) -> None:
