@@ -30,6 +30,9 @@ BATCH = 32
 #: Seconds for which a worker lets its fellows go first, and waits when it has no descriptors.
 YIELD, EXHAUSTED = 0.001, 0.25
 
+#: So many times the others are taken to be busy, or waiting for a processor; then to be stuck.
+PATIENCE = 16
+
 _GONE = {
     errno.ECONNABORTED, errno.EPERM, errno.EPROTO, errno.EINTR, errno.ENETDOWN, errno.ENOTCONN,
     errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EOPNOTSUPP, errno.ECONNRESET,
@@ -61,7 +64,7 @@ class Acceptor:
         self._factory = factory
         self._close = close
         self._share = share
-        self._forced = 1
+        self._waits = 0
         self._session = 0
         self._told = False
         self._reserve: int | None = None
@@ -136,7 +139,7 @@ class Acceptor:
             if share is not None and not share.my_turn():
                 self._rest(YIELD)
                 return
-            self._forced = 1
+            self._waits = 0
             if not self._wanted or not self.accept():
                 return
 
@@ -211,14 +214,14 @@ class Acceptor:
 
     def _rested(self) -> None:
         """
-        The others have had their time. If they did not use it, they are busy or stuck: the
-        longer that lasts, the more is taken for them.
+        The others have had their time. If they did not use it, one is let in; if they do not
+        for long, they are stuck, and more and more are.
         """
         self._resting = None
         if not self._wanted:
             return
-        forced, self._forced = self._forced, min(2 * self._forced, BATCH)
-        for _ in range(forced):
+        self._waits += 1
+        for _ in range(min(BATCH, 1 << max(0, self._waits - PATIENCE))):
             if not self._wanted or not self.accept():
                 break
         if self._resting is None and self._wanted:

@@ -12,7 +12,7 @@ import pytest
 from twisted.internet.protocol import Protocol, ServerFactory
 from twisted.internet.task import Clock
 
-from gateway.acceptor import BATCH, EXHAUSTED, YIELD, Acceptor
+from gateway.acceptor import BATCH, EXHAUSTED, PATIENCE, YIELD, Acceptor
 from gateway.sockets import Sockets
 
 
@@ -106,12 +106,12 @@ def test_paused() -> None:
 
 
 def test_others_go_first() -> None:
-    """A worker that is ahead rests a moment; if the others do nothing, it takes more and more for them."""
+    """A worker that is ahead rests a moment before each; if the others do nothing for long, it takes more and more."""
     turns = Turns()
     with accepting(turns) as (reactor, acceptor, connect):
-        connect(20)
+        connect(30)
         turns.mine = False
-        for taken in (1, 3, 7, 15, 20):
+        for taken in (*range(1, PATIENCE + 1), PATIENCE + 2, PATIENCE + 6, PATIENCE + 14, 30):
             acceptor.doRead()
             assert reactor.readers == set()
             reactor.advance(YIELD)
@@ -120,7 +120,12 @@ def test_others_go_first() -> None:
         turns.mine = True
         connect(2)
         acceptor.doRead()
-        assert len(reactor.adopted) == 22
+        assert len(reactor.adopted) == 32
+        turns.mine = False
+        connect(2)
+        acceptor.doRead()
+        reactor.advance(YIELD)
+        assert len(reactor.adopted) == 33  # it is patient again
 
 
 def test_no_rest_after_the_end() -> None:

@@ -154,10 +154,16 @@ class Pipe:
 
     def doRead(self) -> None:
         """Something has come, or the end."""
-        if self._closed:
-            return
+        if not self._closed:
+            self._take(receive(self._socket, self._frames))
+
+    def take_waiting(self) -> None:
+        """Messages that came together with one that was read before this end was on a reactor."""
+        self._take(self._frames.feed(b"", ()))
+
+    def _take(self, messages: Iterator[tuple[Message, list[int]]]) -> None:
         try:
-            for message, fds in receive(self._socket, self._frames):
+            for message, fds in messages:
                 self._received(message, fds)
         except (EOFError, ValueError):
             self.connectionLost(None)

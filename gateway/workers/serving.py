@@ -111,6 +111,7 @@ class Serving:
         beat.clock = self._reactor
         beat.start(BEAT)
         self._pipe.send({"kind": "ready"})
+        self._pipe.take_waiting()
         if self._orphan:
             self._alone()
 

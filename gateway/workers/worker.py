@@ -11,10 +11,12 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from twisted.logger import Logger
 
+import gateway
 from gateway.workers.pipe import Message, Pipe
 
 #: Seconds between two looks at a process that has closed its end and is about to exit.
@@ -74,7 +76,10 @@ class Worker:
             # The service manager is the supervisor's to talk to.
             if name not in ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
         }
-        command = [sys.executable, "-m", "gateway.workers.child"]
+        # The same program as here, wherever it was found; nothing that lies in the folder.
+        found = [str(Path(gateway.__file__).parents[1]), environ.get("PYTHONPATH", "")]
+        environ["PYTHONPATH"] = os.pathsep.join(filter(None, found))
+        command = [sys.executable, "-P", "-m", "gateway.workers.child"]
         command += [str(self.number), str(theirs.fileno()), str(board)]
         command += [reactor_name] if reactor_name else []
         try:

@@ -129,6 +129,7 @@ def test_a_killed_worker(tmp_path: Path, upstream: Upstream) -> None:
         first = ready(daemon)
         with Load(daemon.port) as load:
             load.more()
+            assert daemon.rows(1, "worker = 1")
             os.kill(first[1], signal.SIGKILL)
             until(lambda: pids(daemon)[1] != first[1])
             load.more()

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.workers.pipe import MOST, ROOM, Frames, Message, Pipe, frame
+from gateway.workers.pipe import MOST, ROOM, Frames, Message, Pipe, frame, receive
 
 
 @given(st.lists(st.dictionaries(st.text(), st.integers() | st.text()), max_size=5), st.integers(1, 40))
@@ -112,3 +112,17 @@ def test_one_that_does_not_read(ends: tuple[End, End]) -> None:
     assert [message["n"] for message, _ in two.messages] == list(range(sent))
     assert one.reactor.writers == set()
     assert one.pipe.send({"n": -1})
+
+
+def test_messages_that_came_together(ends: tuple[End, End]) -> None:
+    """A message that came with one that was read before the reactor ran is not forgotten."""
+    one, two = socket.socketpair()
+    one.sendall(frame({"n": 1}) + frame({"n": 2}))
+    frames = Frames()
+    first = next(iter(receive(two, frames)))
+    told: list[Message] = []
+    pipe = Pipe(Reactor(), two, lambda message, _: told.append(message), lambda: None, frames)
+    pipe.take_waiting()
+    assert (first[0], told) == ({"n": 1}, [{"n": 2}])
+    pipe.close()
+    one.close()
