@@ -22,7 +22,7 @@ class Load:
 
     def __init__(self, port: int, clients: int = 8, keep: bool = True) -> None:
         self._port = port
-        self._raw_token = token()
+        self._tokens = [token(f"load-{number}") for number in range(clients)]
         self._keep = keep
         self._numbers = itertools.count()
         self._ending = threading.Event()
@@ -32,7 +32,7 @@ class Load:
         self.open: list[str] = []
         self.broken: list[str] = []
         self.refused = 0
-        self._threads = [threading.Thread(target=self._client) for _ in range(clients)]
+        self._threads = [threading.Thread(target=self._client, args=(each,)) for each in self._tokens]
 
     def __enter__(self) -> Load:
         for thread in self._threads:
@@ -60,7 +60,7 @@ class Load:
         with self._moved:
             assert self._moved.wait_for(lambda: self.count >= wanted, WAIT)
 
-    def _client(self) -> None:
+    def _client(self, tok: str) -> None:
         while not self._ending.is_set():
             try:
                 client = Client(self._port)
@@ -73,15 +73,16 @@ class Load:
             with client, contextlib.suppress(OSError, EOFError):
                 mine: list[str] = []
                 self.answered.append(mine)
-                while not self._ending.is_set() and self._ask(client, mine):
-                    pass
+                while not self._ending.is_set() and self._ask(client, mine, tok):
+                    # Many, not as many as possible: others want the processors, too.
+                    self._ending.wait(0.001)
 
-    def _ask(self, client: Client, mine: list[str]) -> bool:
+    def _ask(self, client: Client, mine: list[str], tok: str) -> bool:
         """One request; whether another may follow on this connection."""
         path = f"/api/v1/users/{next(self._numbers)}"
         fields = () if self._keep else ("Connection: close",)
         self.open.append(path)
-        client.sock.sendall(request(path, *fields, tok=self._raw_token))
+        client.sock.sendall(request(path, *fields, tok=tok))
         try:
             answer = client.answer()
         except EOFError:

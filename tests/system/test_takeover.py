@@ -25,7 +25,7 @@ ONE, TWO = "workers = 1", "workers = 2"
 
 def configuration(folder: Path, upstream: Upstream, port: int, gateway: str = "") -> str:
     """An INI file."""
-    return INI.format(port=port, folder=folder, upstream=upstream.port, gateway=gateway, jwt="", ratelimit="",
+    return INI.format(port=port, folder=folder, upstream=upstream.port, gateway=gateway, jwt="", ratelimit="limit = 100000",
                       rest="", users="", routes="", listen="")  # fmt: skip
 
 

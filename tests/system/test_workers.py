@@ -268,7 +268,7 @@ def test_a_restarted_worker_serves_what_was_checked(tmp_path: Path, upstream: Up
     secret.write_text(SECRET)
     secret.chmod(0o600)
     port = free_port()
-    text = INI.format(port=port, folder=tmp_path, upstream=upstream.port, gateway=TWO, jwt="", ratelimit="", rest="",
+    text = INI.format(port=port, folder=tmp_path, upstream=upstream.port, gateway=TWO, jwt="", ratelimit="limit = 100000", rest="",
                       users="", routes="", listen="").replace("secret = ${JWT_SECRET}", "secret_file = secret")  # fmt: skip
     daemon = Daemon(tmp_path, text, port)
     try:
