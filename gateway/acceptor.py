@@ -64,6 +64,7 @@ class Acceptor:
         self._factory = factory
         self._close = close
         self._share = share
+        self._servers = _servers(reactor)
         self._waits = 0
         self._session = 0
         self._told = False
@@ -165,24 +166,24 @@ class Acceptor:
 
     def _adopt(self, sock: socket.socket, address: Any) -> None:
         """A connection of the reactor's own kind."""
-        reactor = self._reactor
-        if type(reactor).adoptStreamConnection is not PosixReactorBase.adoptStreamConnection:
+        server = self._servers.get(sock.family)
+        if server is None:
             with sock:
-                reactor.adoptStreamConnection(sock.fileno(), sock.family, self._factory)
+                self._reactor.adoptStreamConnection(sock.fileno(), sock.family, self._factory)
             return
-        # The stock reactors' way would double the descriptor and ask for both names again.
+        # That way would double the descriptor and ask for both names again.
         peer: Any
-        server: Any
         if sock.family == socket.AF_UNIX:
-            peer, server = UNIXAddress(address or None), unix.Server
+            peer = UNIXAddress(address or None)
         else:
-            peer, server = _named(sock.family, address), tcp.Server
+            peer = _named(sock.family, address)
         protocol = self._factory.buildProtocol(peer)
         if protocol is None:
             sock.close()
             return
         self._session += 1
-        protocol.makeConnection(server(sock, protocol, address, None, self._session, reactor))
+        transport = server(sock, protocol, address, None, self._session, self._reactor)
+        protocol.makeConnection(transport)
 
     def _exhausted(self, error: OSError) -> bool:
         """
@@ -231,3 +232,16 @@ class Acceptor:
 def _named(family: int, address: Any) -> IPv4Address | IPv6Address:
     kind = IPv6Address if family == socket.AF_INET6 else IPv4Address
     return kind("TCP", *address)
+
+
+def _servers(reactor: Any) -> dict[int, Any]:
+    """The kinds of connections a reactor makes of accepted sockets, where that is known."""
+    accepted: dict[int, Any] = getattr(reactor, "accepted", {})
+    stock = PosixReactorBase.adoptStreamConnection
+    if not accepted and type(reactor).adoptStreamConnection is stock:
+        return {
+            socket.AF_INET: tcp.Server,
+            socket.AF_INET6: tcp.Server,
+            socket.AF_UNIX: unix.Server,
+        }
+    return accepted

@@ -164,7 +164,8 @@ class Reloading:
             settings.gateway.max_connections,
             new.targets.connections(),
         )
-        for warning in (*settings.warnings, *until_restart(before, settings), short):
+        kept = until_restart(before, settings, self._service.supervised)
+        for warning in (*settings.warnings, *kept, short):
             if warning:
                 self._log.warn("{warning}", warning=warning)
         self._log.info("reloaded: {count} routes", count=len(settings.routes))
@@ -177,13 +178,18 @@ def _made(settings: Settings, service: GatewayService, before: Generation) -> Ge
         raise ReloadRefused([f"the configuration can't be used: {error}"]) from error
 
 
-def until_restart(before: Settings, after: Settings) -> list[str]:
-    """Warnings about options that have changed, and that only a restart changes."""
+def until_restart(before: Settings, after: Settings, supervised: bool = False) -> list[str]:
+    """
+    Warnings about options that have changed, and that only a restart changes.
+
+    @param supervised: how many workers there are is the supervisor's business.
+    """
     return [
         f"[{section}] {option.name} has changed in the file, which takes a restart"
         for section, (_, options) in SECTIONS.items()
         for option in options
         if option.restart
+        and not (supervised and option.name == "workers")
         and getattr(getattr(before, section), option.attribute)
         != getattr(getattr(after, section), option.attribute)
     ]

@@ -57,6 +57,7 @@ class GatewayService(Service):
         to read, and the signal keeps its old meaning.
     @ivar generation: the configuration that serves.
     @ivar descriptor_limit: how many the process may have.
+    @ivar supervised: whether this is a worker of several.
     @ivar when_ready: called when it serves.
     """
 
@@ -104,6 +105,7 @@ class GatewayService(Service):
         self.listeners = Listeners(reactor, self.site, sockets or Sockets(), share)
         self.manager = Manager(reactor, self.audit.seen, self.site.__len__)
         self.descriptor_limit = 0
+        self.supervised = place is not None
         self.when_ready: list[Callable[[], object]] = []
         self._reloading = Reloading(self, source)
         self._stopping = 0

@@ -32,8 +32,8 @@ class Options(usage.Options):
     def postOptions(self) -> None:
         """Read the configuration; nothing starts unless it is right."""
         from gateway.settings import SettingsError  # noqa: PLC0415
+        from gateway.workers.places import start_directory  # noqa: PLC0415
         from gateway.workers.snapshot import Snapshot  # noqa: PLC0415
-        from gateway.workers.supervisor import start_directory  # noqa: PLC0415
 
         if problems := outdated():
             print(*(f"gateway: {problem}" for problem in problems), sep="\n", file=sys.stderr)  # noqa: T201
@@ -90,7 +90,6 @@ def _service(options: Options, reactor: Any) -> IService:
     from gateway.service import GatewayService  # noqa: PLC0415
     from gateway.settings import read  # noqa: PLC0415
     from gateway.sockets import Sockets  # noqa: PLC0415
-    from gateway.workers.places import workers_of  # noqa: PLC0415
     from gateway.workers.snapshot import Snapshot  # noqa: PLC0415
     from gateway.workers.supervisor import Supervisor  # noqa: PLC0415
     from gateway.workers.takeover import TakeOver, announcement  # noqa: PLC0415
@@ -102,7 +101,7 @@ def _service(options: Options, reactor: Any) -> IService:
     sockets = Sockets.from_environment(os.environ)
     serves = announcement(os.environ)
     service: GatewayService | Supervisor
-    if workers_of(settings.gateway) == 1:
+    if settings.gateway.workers == 1:
         snapshot.close()
         service = GatewayService(settings, reactor, lambda: read(path, os.environ), sockets)
     else:

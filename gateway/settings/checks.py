@@ -66,8 +66,9 @@ _UNIX = re.compile(r"unix:(?:address=)?(?:\\.|[^:\\=])+((?::(?:mode|backlog|lock
 _SYSTEMD = re.compile(r"systemd:domain=(?:INET|INET6|UNIX):(?:index=[0-9]+|name=[^:]+)")
 
 
-def gateway(values: dict[str, Any], lines: Lines) -> None:
-    """[gateway]: listeners by their shape, and what is not there yet."""
+def gateway(values: dict[str, Any], lines: Lines, processors: int) -> None:
+    """[gateway]: what auto means, listeners by their shape, and what is not there yet."""
+    values["workers"] = values["workers"] or processors
     listen = values["listen"]
     if not listen:
         lines.say("gateway", "listen", "nowhere to listen; expected e.g. tcp:8080")

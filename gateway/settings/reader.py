@@ -18,6 +18,7 @@ from gateway.settings import checks, headers, limits
 from gateway.settings.folder import Folder
 from gateway.settings.option import BadValue, Option
 from gateway.settings.plans import read_plans
+from gateway.settings.processors import processors as usable
 from gateway.settings.require import CLAIM, made_when_met, read_requirements
 from gateway.settings.route import (
     ROUTE_OPTIONS,
@@ -139,14 +140,17 @@ def parse(
     *,
     name: str = "gateway.ini",
     directory: str | Folder = ".",
+    processors: int | None = None,
 ) -> Settings:
     """
     The same from text; relative key files are in C{directory}.
 
+    @param processors: how many C{workers = auto} means; by default those this process may
+        use.
     @raise SettingsError: with every problem in it.
     """
     folder = Folder(directory) if isinstance(directory, str) else directory
-    reader = _Reader(Problems(name), environ, folder)
+    reader = _Reader(Problems(name), environ, folder, processors or len(usable()))
     settings = reader.read(text)
     if reader.problems.found or settings is None:
         raise SettingsError(name, sorted(reader.problems.found, key=lambda each: each.line))
@@ -154,7 +158,10 @@ def parse(
 
 
 class _Reader:
-    def __init__(self, problems: Problems, environ: Mapping[str, str], directory: Folder) -> None:
+    def __init__(
+        self, problems: Problems, environ: Mapping[str, str], directory: Folder, processors: int
+    ) -> None:
+        self._processors = processors
         self.problems = problems
         self._environ = environ
         self._directory = directory
@@ -199,7 +206,7 @@ class _Reader:
         values = {name: self._common(name, common.get(name)) for name in SECTIONS}
         lines = checks.Lines(self.problems, common)
         values["gateway"]["edge"] = values["gateway"]["edge"] or socket.gethostname()
-        checks.gateway(values["gateway"], lines)
+        checks.gateway(values["gateway"], lines, self._processors)
         checks.ratelimit(values["ratelimit"], lines, "ratelimit")
         self._warnings += checks.store(
             values["ratelimit"], values["gateway"], lines, self._directory, self._environ

@@ -56,7 +56,7 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class GatewaySettings:
-    """[gateway]. C{workers} 0: one for each processor."""
+    """[gateway]."""
 
     name: str
     listen: tuple[str, ...]

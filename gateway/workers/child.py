@@ -47,11 +47,15 @@ def _first(sock: socket.socket, frames: Frames) -> tuple[Message, list[int]]:
 
 
 def _install(name: str) -> None:
-    """The supervisor's choice of a reactor."""
+    """The supervisor's choice of a reactor, or the one it would have by itself."""
     if name:
         from twisted.application.reactors import installReactor
 
         installReactor(name)
+    else:
+        from gateway.tap import choose_reactor
+
+        choose_reactor()
 
 
 if __name__ == "__main__":

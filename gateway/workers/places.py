@@ -8,18 +8,21 @@ from dataclasses import replace
 from typing import Any
 
 from gateway.settings import GatewaySettings, Settings
+from gateway.settings.processors import processors
 
 
-def processors() -> list[int]:
-    """Those this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return sorted(os.sched_getaffinity(0))
-    return list(range(os.cpu_count() or 1))
-
-
-def workers_of(settings: GatewaySettings) -> int:
-    """How many; auto, 0: one for each processor."""
-    return settings.workers or len(processors())
+def start_directory() -> str:
+    """
+    Where the program was started, as the shell spells it: a link in the path that is
+    turned to a new version later leads a successor there.
+    """
+    spelt, real = os.environ.get("PWD", ""), os.getcwd()
+    try:
+        if os.path.samefile(spelt, real):
+            return spelt
+    except OSError:
+        pass
+    return real
 
 
 def cpus_of(settings: GatewaySettings, number: int) -> list[int]:
@@ -38,7 +41,7 @@ def part_of(settings: Settings, worker: int, workers: int) -> Settings:
     One worker's part of what is for all: of the connections its share; what one has to do
     for all, the first does.
     """
-    changed: dict[str, Any] = {"workers": 1}
+    changed: dict[str, Any] = {}
     for name in ("max_connections", "max_requests_in_flight"):
         changed[name] = -(-getattr(settings.gateway, name) // workers)
     settings = replace(settings, gateway=replace(settings.gateway, **changed))

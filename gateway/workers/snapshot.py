@@ -17,6 +17,7 @@ from pathlib import Path
 
 from gateway.settings import Settings
 from gateway.settings.folder import Folder
+from gateway.settings.processors import processors
 from gateway.settings.reader import load, parse
 from gateway.workers.share import memory
 
@@ -40,6 +41,8 @@ class Snapshot:
         settings = parse(text, environ, name=path, directory=folder)
         held = {
             "name": path,
+            # A worker may be bound to one of them: it can't count them itself.
+            "processors": len(processors()),
             "directory": folder.path,
             "text": text,
             "files": {name: raw.decode("latin-1") for name, raw in folder.seen.items()},
@@ -54,7 +57,10 @@ class Snapshot:
         held = json.loads(os.pread(self.descriptor, os.fstat(self.descriptor).st_size, 0))
         files = {name: text.encode("latin-1") for name, text in held["files"].items()}
         folder = Folder(held["directory"], files)
-        return parse(held["text"], environ, name=held["name"], directory=folder)
+        return parse(
+            held["text"], environ, name=held["name"], directory=folder,
+            processors=held["processors"],
+        )  # fmt: skip
 
     def close(self) -> None:
         """Give the memory back; processes that have it keep it."""

@@ -10,7 +10,6 @@ L{gateway.workers.snapshot}; a worker that starts later too.
 
 from __future__ import annotations
 
-import os
 import random
 import signal
 from collections.abc import Callable
@@ -29,7 +28,7 @@ from gateway.service import AUDIT_GRACE
 from gateway.settings import Settings
 from gateway.sockets import CannotListen, Sockets
 from gateway.workers.pipe import Message
-from gateway.workers.places import cpus_of, workers_of
+from gateway.workers.places import cpus_of
 from gateway.workers.reload import Reload, Source
 from gateway.workers.share import Board
 from gateway.workers.snapshot import Snapshot
@@ -127,7 +126,7 @@ class Supervisor(Service):
 
     def resize(self) -> None:
         """As many workers as the settings say."""
-        wanted = workers_of(self.settings.gateway)
+        wanted = self.settings.gateway.workers
         self._board.resize(wanted)
         for number in range(1, wanted + 1):
             if number not in self._workers and number not in self._restarts:
@@ -146,7 +145,7 @@ class Supervisor(Service):
     def _serve(self, number: int, sockets: list[tuple[str, Any]]) -> tuple[Message, list[int]]:
         message = {
             "kind": "serve",
-            "workers": workers_of(self.settings.gateway),
+            "workers": self.settings.gateway.workers,
             "cpus": cpus_of(self.settings.gateway, number),
             "listen": [description for description, _ in sockets],
         }
@@ -191,7 +190,7 @@ class Supervisor(Service):
 
     def _maybe_ready(self) -> None:
         """Ready: each worker has been tried, and one serves at least."""
-        wanted = set(range(1, workers_of(self.settings.gateway) + 1))
+        wanted = set(range(1, self.settings.gateway.workers + 1))
         if not self._ready and wanted <= self._tried:
             self._ready = True
             self.manager.ready()
@@ -343,17 +342,3 @@ class Supervisor(Service):
         for worker in [*self._workers.values(), *self._leaving]:
             self._log.error("worker {n} does not end: killing it", n=worker.number)
             worker.signal(signal.SIGKILL)
-
-
-def start_directory() -> str:
-    """
-    Where the program was started, as the shell spells it: a link in the path that is
-    turned to a new version later leads a successor there.
-    """
-    spelt, real = os.environ.get("PWD", ""), os.getcwd()
-    try:
-        if os.path.samefile(spelt, real):
-            return spelt
-    except OSError:
-        pass
-    return real

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from gateway.settings import Settings, parse
-from gateway.workers.places import cpus_of, part_of, processors, workers_of
+from gateway.settings.processors import processors
+from gateway.workers.places import cpus_of, part_of
 
 
 def settings(gateway: str) -> Settings:
@@ -34,8 +35,8 @@ def test_no_bound_stays_none() -> None:
 
 def test_auto() -> None:
     """Auto is one worker for each processor this process may use."""
-    assert workers_of(settings("workers = auto").gateway) == len(processors())
-    assert workers_of(settings("workers = 7").gateway) == 7
+    assert settings("workers = auto").gateway.workers == len(processors())
+    assert settings("workers = 7").gateway.workers == 7
 
 
 @pytest.mark.parametrize(

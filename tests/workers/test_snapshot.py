@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,20 @@ def test_the_environment_is_not_in_it(tmp_path: Path) -> None:
     assert b"${S}" in held
     assert SECRET.encode() not in held
     snapshot.close()
+
+
+def test_auto_stays_what_it_was(tmp_path: Path) -> None:
+    """A worker bound to one processor understands workers = auto as its supervisor did."""
+    ini = tmp_path / "g.ini"
+    ini.write_text(TEXT.replace("edge = ${EDGE}", "workers = auto").replace("secret_file = s", f"secret = {SECRET}"))
+    settings, snapshot = Snapshot.take(str(ini), {})
+    pool = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(pool)})
+        assert snapshot.settings({}).gateway.workers == settings.gateway.workers == len(pool)
+    finally:
+        os.sched_setaffinity(0, pool)
+        snapshot.close()
 
 
 def test_a_bad_file(tmp_path: Path) -> None:
