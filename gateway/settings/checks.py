@@ -113,13 +113,6 @@ def cost(values: dict[str, Any], others: Mapping[str, dict[str, Any]], lines: Li
                 lines.say("ratelimit", option, says)
 
 
-def workers(gateway: dict[str, Any], ratelimit: dict[str, Any], lines: Lines) -> None:
-    """Several workers: counters that each has for itself would let too much pass."""
-    if ratelimit["store"] == "memory" and gateway["workers"] != 1:
-        lines.say("ratelimit", "store", "workers have no common memory: each would count for "
-                  "itself; expected auto, or workers = 1")  # fmt: skip
-
-
 def ratelimit(values: dict[str, Any], lines: Lines, _prefix: str) -> None:
     """[ratelimit]: the limit, the key's name."""
     limit(values, lines)

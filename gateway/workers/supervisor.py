@@ -27,6 +27,7 @@ from gateway.notify import Manager
 from gateway.service import AUDIT_GRACE
 from gateway.settings import Settings
 from gateway.sockets import CannotListen, Sockets
+from gateway.stores.embedded import EmbeddedStore
 from gateway.workers.pipe import Message
 from gateway.workers.places import cpus_of
 from gateway.workers.reload import Reload, Source
@@ -80,6 +81,10 @@ class Supervisor(Service):
         self._directory = directory
         self._reactor_name = reactor_name
         self._board = Board()
+        store, keys = settings.ratelimit.store, settings.ratelimit.keys
+        self._store: EmbeddedStore | None = None
+        if not isinstance(store, str) and store.embedded:
+            self._store = EmbeddedStore(reactor, store.path, keys)
         self._workers: dict[int, Worker] = {}
         self._leaving: set[Worker] = set()
         self._failures: dict[int, int] = {}
@@ -105,6 +110,12 @@ class Supervisor(Service):
             open_database(self.settings.audit.database).close()
         except Exception as error:
             raise SystemExit(f"gateway: the audit database can't be used: {error}") from None
+        if self._store is not None:
+            try:
+                # Workers come up meanwhile; until it answers they decide without it.
+                self._store.start()
+            except OSError as error:
+                raise SystemExit(f"gateway: the embedded store can't be run: {error}") from None
         try:
             for description in self.settings.gateway.listen:
                 self.open.append((description, self.sockets.open(description)))
@@ -332,6 +343,8 @@ class Supervisor(Service):
             await self._gone
             if kill.active():
                 kill.cancel()
+        if self._store is not None:
+            await self._store.stop()
         if self._watch.running:
             self._watch.stop()
         self.snapshot.close()
