@@ -182,14 +182,14 @@ def until_restart(before: Settings, after: Settings, supervised: bool = False) -
     """
     Warnings about options that have changed, and that only a restart changes.
 
-    @param supervised: how many workers there are is the supervisor's business.
+    @param supervised: how many workers there are is the supervisor's business, who needs
+        none.
     """
     return [
         f"[{section}] {option.name} has changed in the file, which takes a restart"
         for section, (_, options) in SECTIONS.items()
         for option in options
-        if option.restart
-        and not (supervised and option.name == "workers")
+        if (option.restart or (option.name == "workers" and not supervised))
         and getattr(getattr(before, section), option.attribute)
         != getattr(getattr(after, section), option.attribute)
     ]

@@ -301,8 +301,7 @@ SECTIONS: dict[str, tuple[str, tuple[Option, ...]]] = {
         Option("workers", integer(1, 1024, {"auto": 0}), "1",
                "Processes that serve; auto: one for each processor. More than one have a "
                "supervisor, which shares the listeners among them, restarts one that dies, and "
-               "takes more or fewer at a reload (from or to a single process: by SIGUSR2).", "auto",
-               restart=True),
+               "takes more or fewer at a reload (from or to a single process: by SIGUSR2).", "auto"),
         Option("edge", TEXT, "",
                "What /health calls this place. Default: the host's name.", "fra1"),
         Option("trusted_proxies", network_list(unix=True), "",

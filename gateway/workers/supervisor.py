@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import LoopingCall
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger, LogLevel
@@ -43,6 +43,9 @@ LIVED = 10.0
 
 #: Seconds a worker may take until it says that it serves.
 START = 60.0
+
+#: Seconds for which workers wait for their embedded store.
+STORE = 5.0
 
 #: Seconds between two looks at the workers.
 LOOK = 1.0
@@ -110,20 +113,21 @@ class Supervisor(Service):
             open_database(self.settings.audit.database).close()
         except Exception as error:
             raise SystemExit(f"gateway: the audit database can't be used: {error}") from None
-        if self._store is not None:
-            try:
-                # Workers come up meanwhile; until it answers they decide without it.
-                self._store.start()
-            except OSError as error:
-                raise SystemExit(f"gateway: the embedded store can't be run: {error}") from None
         try:
             for description in self.settings.gateway.listen:
                 self.open.append((description, self.sockets.open(description)))
         except CannotListen as error:
             raise SystemExit(f"gateway: {error}") from None
+        served = succeed(None)
+        if self._store is not None:
+            try:
+                served = self._store.start()
+            except OSError as error:
+                raise SystemExit(f"gateway: the embedded store can't be run: {error}") from None
         for description, _ in self.open:
             self._log.info("listening on {description}", description=description)
-        self.resize()
+        # Workers that find no store decide without it, which is less exact.
+        served.addTimeout(STORE, self.reactor).addBoth(self._served)
         self._looked = self.reactor.seconds()
         self._watch.start(LOOK, now=False)
         self.reactor.callWhenRunning(self._running)
@@ -132,6 +136,10 @@ class Supervisor(Service):
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._signalled)
         signal.signal(signal.SIGHUP, self._hung_up)
+
+    def _served(self, _: object) -> None:
+        if not self._stopping:
+            self.resize()
 
     # -- the workers
 
