@@ -124,7 +124,6 @@ class TakeOver:
         self._failed(f"it did not serve within {PATIENCE:.0f} s")
 
     def _failed(self, why: str) -> None:
-        self._log.error("no successor: {why}; this process goes on", why=why)
         self._pipe = None
         process, self._process = self._process, None
         if process is not None:
@@ -132,6 +131,7 @@ class TakeOver:
         if self._twistd.get("pidfile"):
             with contextlib.suppress(OSError):
                 Path(self._twistd["pidfile"]).write_text(str(os.getpid()), "ascii")
+        self._log.error("no successor: {why}; this process goes on", why=why)
 
     def _reap(self, process: subprocess.Popen[bytes]) -> None:
         if process.poll() is None:
