@@ -26,6 +26,7 @@ from zope.interface import implementer
 from gateway.reloading import ReloadRefused
 from gateway.service import GatewayService
 from gateway.sockets import Sockets
+from gateway.stores.embedded import end_unowned
 from gateway.workers.pipe import Frames, Message, Pipe
 from gateway.workers.places import part_of
 from gateway.workers.share import Board, Place
@@ -105,6 +106,9 @@ class Serving:
         self._reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
         self._reactor.callWhenRunning(self._running)
         self._reactor.run()
+        store = settings.ratelimit.store
+        if self._orphan and not isinstance(store, str) and store.embedded:
+            end_unowned(store.path)
 
     def _running(self) -> None:
         beat = LoopingCall(self._beat)

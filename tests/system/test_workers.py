@@ -179,6 +179,7 @@ def test_no_orphans(tmp_path: Path, upstream: Upstream) -> None:
             assert client.rest() == b""
         for pid in workers.values():
             until(lambda pid=pid: gone(pid))
+        assert not (tmp_path / "gateway-store" / "socket").exists()  # nor is their store's server left
         assert daemon.rows(1)[0]["status"] == 200
 
 
