@@ -9,7 +9,6 @@ that mean the same as in the configuration before: counters and caches hang on t
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -127,7 +126,7 @@ def failure_policies(settings: Settings) -> dict[bytes, str]:
 
 def processes(settings: Settings) -> int:
     """How many share a limit: workers on all machines."""
-    return (settings.gateway.workers or os.cpu_count() or 1) * settings.ratelimit.machines
+    return settings.gateway.workers * settings.ratelimit.machines
 
 
 def refused_limit(settings: RateLimitSettings, rules: Rules) -> RefusedLimit | None:

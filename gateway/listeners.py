@@ -9,25 +9,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from twisted.internet.defer import Deferred, DeferredList
-from twisted.internet.endpoints import serverFromString
-
+from gateway.acceptor import Acceptor
 from gateway.http.site import Door, Site
-
-#: Connections that may wait in the kernel's queue until they are accepted.
-BACKLOG = 4096
-
-
-class CannotListen(Exception):
-    """Says on what, and why not."""
+from gateway.sockets import CannotListen, Sockets
+from gateway.workers.share import Share
 
 
 @dataclass(frozen=True, slots=True)
 class _Listener:
     description: str
-    port: Any
+    port: Acceptor
     door: Door
 
 
@@ -36,11 +30,17 @@ class Listeners:
     Those that are open.
 
     @param reactor: listens, and tells the time.
+    @param sockets: opens them.
+    @param share: what the workers know of each other, where there are several.
     """
 
-    def __init__(self, reactor: Any, site: Site) -> None:
+    def __init__(
+        self, reactor: Any, site: Site, sockets: Sockets, share: Share | None = None
+    ) -> None:
         self._reactor = reactor
         self._site = site
+        self._sockets = sockets
+        self._share = share
         self._open: list[_Listener] = []
 
     def change(self, wanted: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -67,7 +67,7 @@ class Listeners:
         for each in opened:
             self._site.listening(each.port)
 
-    async def remove(self, descriptions: Sequence[str], grace: float) -> None:
+    def remove(self, descriptions: Sequence[str], grace: float) -> None:
         """
         Close some. Who has been let in by the kernel is served; a connection ends with the
         answer under way, or that to its next request, which has C{grace} seconds to come.
@@ -78,58 +78,48 @@ class Listeners:
             self._open.remove(found)
             self._site.ports.remove(found.port)
             leaving.append(found)
-        stopped = Deferred.fromCoroutine(self._stop(leaving))
+        self._stop(leaving)
         channels = [
             channel for each in leaving for channel in self._site.drain_door(each.door)
         ]
         if channels:
             self._reactor.callLater(grace, _close_idle, channels)
-        await stopped
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Close all; connections stay."""
         closing, self._open = self._open, []
         self._site.ports.clear()
-        await self._stop(closing)
+        self._stop(closing)
 
-    async def _stop(self, listeners: Sequence[_Listener]) -> None:
-        closing = []
+    def descriptors(self) -> list[tuple[str, int]]:
+        """The open ones with their numbers, for a successor."""
+        return [(each.description, each.port.fileno()) for each in self._open]
+
+    def hand_over(self) -> None:
+        """A successor has them all: who waits in the kernel's queue is its guest."""
+        self._sockets.handed_over()
+        closing, self._open = self._open, []
+        self._site.ports.clear()
+        for each in closing:
+            each.port.stopListening()
+
+    def _stop(self, listeners: Sequence[_Listener]) -> None:
         for each in listeners:
             self._accept_waiting(each.port)
-            closed = each.port.stopListening()
-            if isinstance(closed, Deferred):
-                closing.append(closed)
-        await DeferredList(closing)
+            each.port.stopListening()
 
-    def _accept_waiting(self, port: Any) -> None:
+    def _accept_waiting(self, port: Acceptor) -> None:
         """Empty the kernel's queue, as far as there is room: its end would reset them."""
-        accept = getattr(port, "doRead", None)
-        if accept is None:
-            return
-        # Twisted accepts only about as many at once as came the last time.
-        port.numberAccepts = BACKLOG
-        before = -1
-        while before < len(self._site) < self._site.limits.max_connections:
-            before = len(self._site)
-            accept()
+        while len(self._site) < self._site.limits.max_connections and port.accept():
+            pass
 
     def _listen(self, description: str) -> _Listener:
-        text = description
-        if text.startswith("tcp:") and "backlog=" not in text:
-            text += f":backlog={BACKLOG}"  # Twisted's own default, 50, drops a burst
         door = Door(self._site)
-        ports: list[Any] = []
-        failures: list[Any] = []
-        try:
-            listening = serverFromString(self._reactor, text).listen(door)
-        except (ValueError, OSError) as error:  # no such descriptor handed over by systemd
-            raise CannotListen(f"can't listen on {description}: {error}") from None
-        listening.addCallbacks(ports.append, failures.append)
-        if failures:
-            raise CannotListen(
-                f"can't listen on {description}: {failures[0].getErrorMessage()}"
-            )
-        return _Listener(description, ports[0], door)
+        sock = self._sockets.open(description)
+        close = partial(self._sockets.close, description)
+        port = Acceptor(self._reactor, sock, door, close, self._share)
+        port.startListening()
+        return _Listener(description, port, door)
 
 
 def _close_idle(channels: list[Any]) -> None:

@@ -19,9 +19,9 @@ from twisted.logger import Logger
 from gateway.audit.schema import open_database
 from gateway.descriptors import shortage
 from gateway.generation import Generation, generation, hold
-from gateway.listeners import CannotListen
 from gateway.settings import Settings, SettingsError
 from gateway.settings.sections import SECTIONS
+from gateway.sockets import CannotListen
 
 if TYPE_CHECKING:
     from gateway.service import GatewayService
@@ -48,7 +48,7 @@ class Reloading:
 
     _log = Logger()
 
-    def __init__(self, service: GatewayService, source: Callable[[], Settings] | None) -> None:
+    def __init__(self, service: Any, source: Callable[[], Any] | None) -> None:
         self._service = service
         self._source = source
         self._lock = DeferredLock()
@@ -65,7 +65,7 @@ class Reloading:
             self._reading = True
             Deferred.fromCoroutine(self._read(self._source)).addErrback(self._broken)
 
-    async def _read(self, source: Callable[[], Settings]) -> None:
+    async def _read(self, source: Callable[[], Any]) -> None:
         try:
             while True:
                 self._again = False
@@ -75,7 +75,7 @@ class Reloading:
         finally:
             self._reading = False
 
-    async def _once(self, source: Callable[[], Settings]) -> None:
+    async def _once(self, source: Callable[[], Any]) -> None:
         service = self._service
         self._log.info("reloading")
         service.manager.reloading()
@@ -101,7 +101,7 @@ class Reloading:
         self._log.failure("a reload failed; the old configuration stays", failure)
         self._service.manager.reloaded(f"reload failed at {_moment()}: see the log")
 
-    async def change(self, settings: Settings) -> None:
+    async def change(self, settings: Any) -> None:
         """
         Have the settings hold.
 
@@ -113,7 +113,7 @@ class Reloading:
         finally:
             self._lock.release()
 
-    async def _change(self, settings: Settings) -> None:
+    async def _change(self, settings: Any) -> None:
         service = self._service
         before = service.generation
         moved = await self._database(before.settings, settings)
@@ -139,7 +139,7 @@ class Reloading:
         )
         self._say(before.settings, new, added, removed)
         del before, new
-        await service.listeners.remove(removed, settings.gateway.shutdown_grace)
+        service.listeners.remove(removed, settings.gateway.shutdown_grace)
 
     async def _database(self, before: Settings, settings: Settings) -> Any:
         """The path and connection of another audit database, or C{None}: it is the same."""
@@ -160,11 +160,12 @@ class Reloading:
         for description in removed:
             self._log.info("listening on {description} no more", description=description)
         short = shortage(
-            self._service.descriptors,
+            self._service.descriptor_limit,
             settings.gateway.max_connections,
             new.targets.connections(),
         )
-        for warning in (*settings.warnings, *until_restart(before, settings), short):
+        kept = until_restart(before, settings, self._service.supervised)
+        for warning in (*settings.warnings, *kept, short):
             if warning:
                 self._log.warn("{warning}", warning=warning)
         self._log.info("reloaded: {count} routes", count=len(settings.routes))
@@ -177,13 +178,18 @@ def _made(settings: Settings, service: GatewayService, before: Generation) -> Ge
         raise ReloadRefused([f"the configuration can't be used: {error}"]) from error
 
 
-def until_restart(before: Settings, after: Settings) -> list[str]:
-    """Warnings about options that have changed, and that only a restart changes."""
+def until_restart(before: Settings, after: Settings, supervised: bool = False) -> list[str]:
+    """
+    Warnings about options that have changed, and that only a restart changes.
+
+    @param supervised: how many workers there are is the supervisor's business, who needs
+        none.
+    """
     return [
         f"[{section}] {option.name} has changed in the file, which takes a restart"
         for section, (_, options) in SECTIONS.items()
         for option in options
-        if option.restart
+        if (option.restart or (option.name == "workers" and not supervised))
         and getattr(getattr(before, section), option.attribute)
         != getattr(getattr(after, section), option.attribute)
     ]

@@ -29,12 +29,14 @@ from gateway.exchange import Exchange
 from gateway.generation import Lasting, beat, generation, hold
 from gateway.http.site import Site
 from gateway.http.sweep import Sweep
-from gateway.listeners import CannotListen, Listeners
+from gateway.listeners import Listeners
 from gateway.notify import Manager
 from gateway.reloading import Reloading
 from gateway.settings import Settings
+from gateway.sockets import CannotListen, Sockets
 from gateway.stores.memory import MemoryBuckets
 from gateway.stores.sharing import SharedStore, share_circuits, shared_store
+from gateway.workers.share import Place
 
 #: Seconds in which a request that is on its way to an idle connection may still arrive.
 LAST_CALL = 0.25
@@ -49,16 +51,25 @@ class GatewayService(Service):
     The gateway as a service.
 
     @param reactor: listens, connects, tells the time, has the thread pool.
+    @param sockets: opens the listening sockets, or has them already.
+    @param place: which worker this is, where there are several.
     @param source: reads the configuration anew, for C{SIGHUP}; C{None}: there is nothing
         to read, and the signal keeps its old meaning.
     @ivar generation: the configuration that serves.
-    @ivar descriptors: how many the process may have.
+    @ivar descriptor_limit: how many the process may have.
+    @ivar supervised: whether this is a worker of several.
+    @ivar when_ready: called when it serves.
     """
 
     _log = Logger()
 
     def __init__(
-        self, settings: Settings, reactor: Any, source: Callable[[], Settings] | None = None
+        self,
+        settings: Settings,
+        reactor: Any,
+        source: Callable[[], Settings] | None = None,
+        sockets: Sockets | None = None,
+        place: Place | None = None,
     ) -> None:
         self._reactor = reactor
         self._source = source
@@ -78,6 +89,7 @@ class GatewayService(Service):
             queue=audit.queue,
             retention=audit.retention,
             note=self._note,
+            worker=place.worker if place is not None else 0,
         )
         self.lasting = Lasting(
             reactor, self.sweep, self.audit, self.buckets, now=time.time, clock=time.monotonic
@@ -89,9 +101,12 @@ class GatewayService(Service):
             share_circuits(
                 lambda: self.generation.targets.circuits, self.store.state, time.monotonic
             )
-        self.listeners = Listeners(reactor, self.site)
+        share = place.share(self.site.__len__) if place is not None else None
+        self.listeners = Listeners(reactor, self.site, sockets or Sockets(), share)
         self.manager = Manager(reactor, self.audit.seen, self.site.__len__)
-        self.descriptors = 0
+        self.descriptor_limit = 0
+        self.supervised = place is not None
+        self.when_ready: list[Callable[[], object]] = []
         self._reloading = Reloading(self, source)
         self._stopping = 0
 
@@ -110,7 +125,7 @@ class GatewayService(Service):
     def startService(self) -> None:
         """Open the database, then the listeners; exits with 1 and a sentence on failure."""
         super().startService()
-        self.descriptors = raise_limit()
+        self.descriptor_limit = raise_limit()
         try:
             self.audit.start()
         except Exception as error:
@@ -130,7 +145,7 @@ class GatewayService(Service):
             self.audit.stop()
             raise SystemExit(f"gateway: {error}") from None
         connections = self.generation.targets.connections()
-        short = shortage(self.descriptors, settings.gateway.max_connections, connections)
+        short = shortage(self.descriptor_limit, settings.gateway.max_connections, connections)
         for warning in (*settings.warnings, short):
             if warning:
                 self._log.warn("{warning}", warning=warning)
@@ -158,6 +173,8 @@ class GatewayService(Service):
         for port in self.site.ports:
             self._log.info("listening on {host}", host=port.getHost())
         self.manager.ready()
+        for call in self.when_ready:
+            call()
 
     # -- reload
 
@@ -176,16 +193,26 @@ class GatewayService(Service):
     # -- stop
 
     def _signalled(self, number: int, _frame: object) -> None:
-        self._reactor.callFromThread(self._terminate, number)
+        self._reactor.callFromThread(self.end, signal.Signals(number).name)
 
-    def _terminate(self, number: int) -> None:
+    def end(self, why: str) -> None:
+        """Stop; asked again, cut what is in flight."""
         self._stopping += 1
         if self._stopping == 1:
-            self._log.info("{signal}: stopping", signal=signal.Signals(number).name)
+            self._log.info("{why}: stopping", why=why)
             self._reactor.stop()
         else:
-            self._log.warn("{signal} again: cutting", signal=signal.Signals(number).name)
+            self._log.warn("{why} again: cutting", why=why)
             self.site.cut()
+
+    def descriptors(self) -> list[tuple[str, int]]:
+        """The listening sockets, for a successor."""
+        return self.listeners.descriptors()
+
+    def hand_over(self) -> None:
+        """A successor has the sockets and serves: finish what is in flight, and end."""
+        self.listeners.hand_over()
+        self.end("handed over")
 
     def stopService(self) -> Deferred[None]:
         """Let what is in flight finish, then flush the audit."""
@@ -194,10 +221,9 @@ class GatewayService(Service):
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
-        closed = Deferred.fromCoroutine(self.listeners.close())
+        self.listeners.close()
         # From here on whoever is answered is told to come back elsewhere.
         drained = self.site.drain()
-        await closed
         calls = [
             self._reactor.callLater(LAST_CALL, self.site.close_idle),
             self._reactor.callLater(self.settings.gateway.shutdown_grace, self._cut),

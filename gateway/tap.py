@@ -31,7 +31,9 @@ class Options(usage.Options):
 
     def postOptions(self) -> None:
         """Read the configuration; nothing starts unless it is right."""
-        from gateway.settings import SettingsError, read  # noqa: PLC0415
+        from gateway.settings import SettingsError  # noqa: PLC0415
+        from gateway.workers.places import start_directory  # noqa: PLC0415
+        from gateway.workers.snapshot import Snapshot  # noqa: PLC0415
 
         if problems := outdated():
             print(*(f"gateway: {problem}" for problem in problems), sep="\n", file=sys.stderr)  # noqa: T201
@@ -42,7 +44,7 @@ class Options(usage.Options):
         if self["config"] is None:
             raise usage.UsageError("say --config FILE, or --demo to look around")
         try:
-            self.settings = read(self["config"], os.environ)
+            self.settings, self.snapshot = Snapshot.take(self["config"], os.environ)
         except SettingsError as error:
             print(error, file=sys.stderr)  # noqa: T201
             raise SystemExit(1) from None
@@ -51,6 +53,7 @@ class Options(usage.Options):
                 print(f"warning: {warning}")  # noqa: T201
             print(f"{self['config']}: {len(self.settings.routes)} routes, no problem found")  # noqa: T201
             raise SystemExit(0)
+        self.directory = start_directory()
         choose_reactor()
 
 
@@ -79,9 +82,35 @@ def makeService(options: Options) -> IService:
         from gateway.demo import DemoService  # noqa: PLC0415
 
         return DemoService(reactor)
+    return _service(options, reactor)
+
+
+def _service(options: Options, reactor: Any) -> IService:
+    """One process that serves, or a supervisor of several; either hands over on SIGUSR2."""
     from gateway.service import GatewayService  # noqa: PLC0415
     from gateway.settings import read  # noqa: PLC0415
+    from gateway.sockets import Sockets  # noqa: PLC0415
+    from gateway.workers.snapshot import Snapshot  # noqa: PLC0415
+    from gateway.workers.supervisor import Supervisor  # noqa: PLC0415
+    from gateway.workers.takeover import TakeOver, announcement  # noqa: PLC0415
 
     # The daemon may have another working directory by the time it is asked to reload.
     path = os.path.abspath(options["config"])
-    return GatewayService(options.settings, reactor, lambda: read(path, os.environ))
+    settings, snapshot, twistd = options.settings, options.snapshot, options.parent
+    assert twistd is not None
+    sockets = Sockets.from_environment(os.environ)
+    serves = announcement(os.environ)
+    service: GatewayService | Supervisor
+    if settings.gateway.workers == 1:
+        snapshot.close()
+        service = GatewayService(settings, reactor, lambda: read(path, os.environ), sockets)
+    else:
+        service = Supervisor(
+            settings, snapshot, reactor, lambda: Snapshot.take(path, os.environ), sockets,
+            options.directory, twistd.get("reactor", ""),
+        )  # fmt: skip
+    service.when_ready.append(serves)
+    service.when_ready.append(sockets.forget)
+    takeover = TakeOver(reactor, service, twistd, options.directory)
+    reactor.callWhenRunning(takeover.arm)
+    return service

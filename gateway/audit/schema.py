@@ -53,6 +53,8 @@ _OURS = (
     ("bytes_in", "INTEGER NOT NULL DEFAULT 0"),
     ("bytes_out", "INTEGER NOT NULL DEFAULT 0"),
     ("detail", "TEXT NOT NULL DEFAULT ''"),  # since version 3
+    # 0: the gateway has no workers, it is one process.
+    ("worker", "INTEGER NOT NULL DEFAULT 0"),
 )
 
 # Time answers "what happened last night".
@@ -79,17 +81,20 @@ class WrongVersion(Exception):
     """The database was written by a newer gateway."""
 
 
-def open_database(path: str) -> sqlite3.Connection:
+def open_database(path: str, patience: float = 1.0) -> sqlite3.Connection:
     """
     Open or create the database, readable by its owner only, with its tables as they
     should be.
 
+    @param patience: seconds to wait for another process's transaction.
     @raise WrongVersion: see there.
     @raise sqlite3.Error: when it can't be opened, read or written.
     """
     if not Path(path).exists():
         os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
-    connection = sqlite3.connect(path, timeout=1.0, isolation_level=None, check_same_thread=False)
+    connection = sqlite3.connect(
+        path, timeout=patience, isolation_level=None, check_same_thread=False
+    )
     try:
         _prepare(connection, path)
     except BaseException:

@@ -31,6 +31,9 @@ STRANGERS = 10_000
 #: Seconds between two tries while the database fails: doubled each time, up to the last.
 _FIRST_WAIT, _LAST_WAIT = 0.25, 5.0
 
+#: Seconds for which a lock of the database is waited for: of somebody else's tool, of a worker.
+_LOCKED, _TURNS = 1.0, 3.0
+
 #: Rows of an overdue day deleted at once, and seconds between two such deletions.
 _SLICE, _REST = 1000, 1.0
 
@@ -42,7 +45,6 @@ _BATCHES, _INDEX_EVERY = 16, 1.0
 _NICE = 5
 
 _COLUMNS = ", ".join(COLUMNS)
-_PLACES = "(" + ", ".join("?" * len(COLUMNS)) + ")"
 
 
 @implementer(IAuditLog)
@@ -52,6 +54,7 @@ class AuditWriter:
     @param flush_interval: seconds between two looks at the queue.
     @param queue: rows held at most.
     @param retention: days rows are kept; 0: for ever.
+    @param worker: which worker writes, told in each row; 0: there is only one.
     @param note: told (level, sentence) once as something breaks, and once as it is well
         again; called from the writer's thread.
     @ivar rows_written, rows_lost, strangers_counted: since the start.
@@ -65,6 +68,7 @@ class AuditWriter:
         queue: int = 100_000,
         retention: int = 0,
         note: Callable[[str, str], object] = lambda _level, _text: None,
+        worker: int = 0,
     ) -> None:
         self._path = database
         self._batch = batch
@@ -73,6 +77,10 @@ class AuditWriter:
         self._half = queue // 2
         self._retention = retention
         self._note = note
+        # Another worker's turn is nothing to complain of.
+        self._patience = _TURNS if worker else _LOCKED
+        # The same in all rows of this process: text of the statement instead of a value a row.
+        self._places = f"({'?, ' * len(COLUMNS)}{worker:d})"
         self._rows: list[Row] = []
         self._strangers: dict[tuple[str, str], int] = {}
         self._lost = 0
@@ -96,7 +104,7 @@ class AuditWriter:
 
     def start(self) -> None:
         """Open the database here, where an error is heard, then start the thread."""
-        self._connection = open_database(self._path)
+        self._connection = open_database(self._path, self._patience)
         self._bound_batch(self._connection)
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
@@ -268,8 +276,8 @@ class AuditWriter:
             for at in range(0, len(taken), self._batch):
                 part = taken[at : at + self._batch]
                 connection.execute(
-                    f"INSERT INTO audit_logs ({_COLUMNS}) VALUES "  # noqa: S608 - constants
-                    + ",".join([_PLACES] * len(part)),
+                    f"INSERT INTO audit_logs ({_COLUMNS}, worker) VALUES "  # noqa: S608 - constants
+                    + ",".join([self._places] * len(part)),
                     flat(part),
                 )
         del rows[: len(taken)]
@@ -335,7 +343,7 @@ class AuditWriter:
 
     def _open(self) -> sqlite3.Connection:
         if self._connection is None:
-            self._connection = open_database(self._path)
+            self._connection = open_database(self._path, self._patience)
         return self._connection
 
     def _roll_back(self, connection: sqlite3.Connection) -> None:

@@ -10,7 +10,7 @@ import asyncio
 import signal
 import socket
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from twisted.internet import error, process
 from twisted.internet._signals import SignalHandling, _MultiSignalHandling
@@ -82,6 +82,13 @@ class GatewayReactor(AsyncioSelectorReactor):
             each.stopReading()
             each.stopWriting()
         return [*super().removeAll(), *streams]
+
+    #: What an accepted socket of each family becomes, for those who accept by themselves.
+    accepted: ClassVar[dict[int, Any]] = {
+        socket.AF_INET: TCPServer,
+        socket.AF_INET6: TCPServer,
+        socket.AF_UNIX: UNIXServer,
+    }
 
     # -- IReactorTCP
 

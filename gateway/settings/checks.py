@@ -15,6 +15,7 @@ from typing import Any
 
 from gateway.keys import FAMILIES, hmac_key, public_key
 from gateway.settings import limits
+from gateway.settings.folder import Folder
 from gateway.settings.sections import Secret
 from gateway.settings.text import Problems, Section
 from gateway.stores.url import MOST_PATH, StoreAddress
@@ -65,10 +66,9 @@ _UNIX = re.compile(r"unix:(?:address=)?(?:\\.|[^:\\=])+((?::(?:mode|backlog|lock
 _SYSTEMD = re.compile(r"systemd:domain=(?:INET|INET6|UNIX):(?:index=[0-9]+|name=[^:]+)")
 
 
-def gateway(values: dict[str, Any], lines: Lines) -> None:
-    """[gateway]: listeners by their shape, and what is not there yet."""
-    if values["workers"] != 1:
-        lines.say("gateway", "workers", "more than one worker is not available yet; expected 1")
+def gateway(values: dict[str, Any], lines: Lines, processors: int) -> None:
+    """[gateway]: what auto means, listeners by their shape, and what is not there yet."""
+    values["workers"] = values["workers"] or processors
     listen = values["listen"]
     if not listen:
         lines.say("gateway", "listen", "nowhere to listen; expected e.g. tcp:8080")
@@ -128,12 +128,12 @@ def store(
     values: dict[str, Any],
     gateway_values: dict[str, Any],
     lines: Lines,
-    directory: str,
+    directory: Folder,
     environ: Mapping[str, str],
 ) -> list[str]:
     """[ratelimit] store: what auto means, what it needs, and its certificates."""
     found, name = values["store"], values["store_ca_file"]
-    several = (gateway_values["workers"] or os.cpu_count() or 1) > 1
+    several = gateway_values["workers"] > 1
     if found == "memory" and several:
         says = "memory is one process's own; several workers need auto, embedded, or a URL"
         lines.say("ratelimit", "store", says)
@@ -169,7 +169,7 @@ def _state(environ: Mapping[str, str]) -> Path:
     return Path(environ.get("STATE_DIRECTORY", "").partition(":")[0] or ".").absolute()
 
 
-def jwt(values: dict[str, Any], lines: Lines, directory: str) -> list[str]:
+def jwt(values: dict[str, Any], lines: Lines, directory: Folder) -> list[str]:
     """[jwt]: the one key of one family; replaces file names by what is in them."""
     warnings: list[str] = []
     text, secret_file, key_file = values["secret"], values["secret_file"], values["public_key_file"]
@@ -223,30 +223,31 @@ def _secret(values: dict[str, Any], raw: bytes, lines: Lines, option: str) -> No
         lines.say("jwt", option, str(error))
 
 
-def _file(lines: Lines, section: str, option: str, directory: str, name: str) -> bytes | None:
+def _file(lines: Lines, section: str, option: str, directory: Folder, name: str) -> bytes | None:
     try:
-        with (Path(directory) / name).open("rb") as file:
-            return file.read(1 << 20)
+        return directory.read(name)
     except OSError as error:
         lines.say(section, option, f"{name} can't be read: {error.strerror}")
         return None
 
 
-def _readable(directory: str, name: str) -> list[str]:
+def _readable(directory: Folder, name: str) -> list[str]:
+    if directory.remembered:
+        return []
     mode = (Path(directory) / name).stat().st_mode
     if mode & 0o077:
         return [f"{name} can be read by others than its owner (mode {mode & 0o777:o})"]
     return []
 
 
-def upstream(values: dict[str, Any], lines: Lines, directory: str) -> None:
+def upstream(values: dict[str, Any], lines: Lines, directory: Folder) -> None:
     """[upstream]: the certificates' file is there and holds some."""
     name = values["ca_file"]
     if name:
         values["ca_file"] = _certificates(lines, "upstream", "ca_file", directory, name)
 
 
-def _certificates(lines: Lines, section: str, option: str, directory: str, name: str) -> str:
+def _certificates(lines: Lines, section: str, option: str, directory: Folder, name: str) -> str:
     """The path of a file that holds some."""
     pem = _file(lines, section, option, directory, name)
     if pem is not None and b"-----BEGIN CERTIFICATE-----" not in pem:

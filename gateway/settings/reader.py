@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from gateway.settings import checks, headers, limits
+from gateway.settings.folder import Folder
 from gateway.settings.option import BadValue, Option
 from gateway.settings.plans import read_plans
+from gateway.settings.processors import processors as usable
 from gateway.settings.require import CLAIM, made_when_met, read_requirements
 from gateway.settings.route import (
     ROUTE_OPTIONS,
@@ -105,6 +107,15 @@ def read(path: str, environ: Mapping[str, str]) -> Settings:
 
     @raise SettingsError: with every problem in it.
     """
+    return parse(load(path), environ, name=path, directory=str(Path(path).absolute().parent))
+
+
+def load(path: str) -> str:
+    """
+    The text of a file.
+
+    @raise SettingsError: when there is none to be had.
+    """
 
     def unreadable(says: str) -> SettingsError:
         return SettingsError(path, [Problem(path, 0, "", "", says)])
@@ -117,22 +128,29 @@ def read(path: str, environ: Mapping[str, str]) -> Settings:
     if len(raw) > MAX_FILE:
         raise unreadable(f"is longer than {MAX_FILE} bytes")
     try:
-        text = raw.decode("utf-8-sig")
+        return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise SettingsError(path, [Problem(path, line, "", "", "is not UTF-8")]) from None
-    return parse(text, environ, name=path, directory=str(Path(path).absolute().parent))
 
 
 def parse(
-    text: str, environ: Mapping[str, str], *, name: str = "gateway.ini", directory: str = "."
+    text: str,
+    environ: Mapping[str, str],
+    *,
+    name: str = "gateway.ini",
+    directory: str | Folder = ".",
+    processors: int | None = None,
 ) -> Settings:
     """
     The same from text; relative key files are in C{directory}.
 
+    @param processors: how many C{workers = auto} means; by default those this process may
+        use.
     @raise SettingsError: with every problem in it.
     """
-    reader = _Reader(Problems(name), environ, directory)
+    folder = Folder(directory) if isinstance(directory, str) else directory
+    reader = _Reader(Problems(name), environ, folder, processors or len(usable()))
     settings = reader.read(text)
     if reader.problems.found or settings is None:
         raise SettingsError(name, sorted(reader.problems.found, key=lambda each: each.line))
@@ -140,7 +158,10 @@ def parse(
 
 
 class _Reader:
-    def __init__(self, problems: Problems, environ: Mapping[str, str], directory: str) -> None:
+    def __init__(
+        self, problems: Problems, environ: Mapping[str, str], directory: Folder, processors: int
+    ) -> None:
+        self._processors = processors
         self.problems = problems
         self._environ = environ
         self._directory = directory
@@ -185,7 +206,7 @@ class _Reader:
         values = {name: self._common(name, common.get(name)) for name in SECTIONS}
         lines = checks.Lines(self.problems, common)
         values["gateway"]["edge"] = values["gateway"]["edge"] or socket.gethostname()
-        checks.gateway(values["gateway"], lines)
+        checks.gateway(values["gateway"], lines, self._processors)
         checks.ratelimit(values["ratelimit"], lines, "ratelimit")
         self._warnings += checks.store(
             values["ratelimit"], values["gateway"], lines, self._directory, self._environ

@@ -56,7 +56,7 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class GatewaySettings:
-    """[gateway]. C{workers} 0: one for each processor."""
+    """[gateway]."""
 
     name: str
     listen: tuple[str, ...]
@@ -75,6 +75,8 @@ class GatewaySettings:
     send_timeout: float
     idle_timeout: float
     shutdown_grace: float
+    worker_timeout: float
+    cpu_affinity: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +215,15 @@ class AuditSettings:
     retention: int
 
 
+def _affinity(text: str) -> str:
+    if text in ("no", "yes"):
+        return text
+    found = words(text)
+    if not found or any(re.fullmatch("[0-9]{1,4}", word) is None for word in found):
+        raise BadValue("no, yes, or numbers of processors such as 2, 3")
+    return ",".join(found)
+
+
 def _origins(text: str) -> tuple[str, ...]:
     found = words(text)
     if not found or ("*" in found and len(found) > 1):
@@ -288,8 +299,9 @@ SECTIONS: dict[str, tuple[str, tuple[Option, ...]]] = {
                "What this gateway is called in a shared store: those of one name share counters, "
                "circuits and revocations; those of another share nothing.", "shop", restart=True),
         Option("workers", integer(1, 1024, {"auto": 0}), "1",
-               "Processes; auto: one for each processor. More than 1 is not available yet.",
-               restart=True),
+               "Processes that serve; auto: one for each processor. More than one have a "
+               "supervisor, which shares the listeners among them, restarts one that dies, and "
+               "takes more or fewer at a reload (from or to a single process: by SIGUSR2).", "auto"),
         Option("edge", TEXT, "",
                "What /health calls this place. Default: the host's name.", "fra1"),
         Option("trusted_proxies", network_list(unix=True), "",
@@ -323,6 +335,12 @@ SECTIONS: dict[str, tuple[str, tuple[Option, ...]]] = {
                "For a connection between two requests; closed."),
         Option("shutdown_grace", duration(0, _DAY), "30s",
                "What is in flight at SIGTERM may take so long; then it is cut."),
+        Option("worker_timeout", duration(2, 600), "10s",
+               "Where there are several workers: one that has not beaten for so long (it does "
+               "every second) is killed and replaced."),
+        Option("cpu_affinity", Type(_affinity, "no, yes, or numbers of processors"), "no",
+               "Where there are several workers: yes binds each to a processor of its own, in "
+               "turn; a list such as 2, 3, 4 to those. Worth it where nothing else runs.", "yes"),
     )),
     "jwt": ("Who may come in: tokens, and the key they are verified with.", (
         Option("algorithms", Type(_algorithms, "algorithms"), "HS256",

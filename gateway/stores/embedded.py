@@ -254,6 +254,13 @@ def _options(path: Path, memory: int) -> list[str]:
     return [word for name, value in options.items() for word in (f"--{name}", value)]
 
 
+def end_unowned(path: str) -> None:
+    """End the server of a supervisor that was killed, unless another one has it by now."""
+    with contextlib.suppress(OSError), (Path(path).parent / "lock").open("r+b") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _end_orphan(Path(path))
+
+
 def _end_orphan(path: Path) -> None:
     """End the server of a gateway that was killed; who holds the lock owns the socket."""
     with socket.socket(socket.AF_UNIX) as client, contextlib.suppress(OSError):

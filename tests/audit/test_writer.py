@@ -72,7 +72,7 @@ def test_a_row(tmp_path: Path, notes: Notes) -> None:
     assert found == {
         "id": 1, "timestamp": "2023-11-14T22:13:20.250Z", "user_id": "anonymous", "method": "GET", "path": "/a", "status": 200,
         "duration_ms": 250, "ip": "192.0.2.1", "user_agent": "agent", "request_id": "id", "route": "/a", "upstream": "http://b",
-        "reason": "", "bytes_in": 3, "bytes_out": 4, "detail": "100/60s",
+        "reason": "", "bytes_in": 3, "bytes_out": 4, "detail": "100/60s", "worker": 0,
     }  # fmt: skip
     assert (tmp_path / "a").stat().st_mode & 0o777 == 0o600
     assert notes == []

@@ -192,7 +192,10 @@ class Upstream:
 class Daemon:
     """A gateway as C{twistd} runs it."""
 
-    def __init__(self, folder: Path, text: str, port: int, env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, folder: Path, text: str, port: int, env: dict[str, str] | None = None, *,
+        twistd: tuple[str, ...] = ("-n", "--pidfile="), before: tuple[str, ...] = (), pass_fds: tuple[int, ...] = (),
+    ) -> None:  # fmt: skip
         self.port = port
         self.folder = folder
         self.ini = folder / "gateway.ini"
@@ -200,10 +203,11 @@ class Daemon:
         self.log = folder / "log"
         environ = {**os.environ, "JWT_SECRET": SECRET, **(env or {})}
         environ.pop("STATE_DIRECTORY", None)
-        with self.log.open("wb") as log:
+        # Appended to, by whoever has it: a successor, or the next daemon in this folder.
+        with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [*TWISTD, *REACTOR, "-n", "--pidfile=", "gateway", "--config", str(self.ini)],
-                stdout=log, stderr=subprocess.STDOUT, env=environ, cwd=folder,
+                [*before, *TWISTD, *REACTOR, *twistd, "gateway", "--config", str(self.ini)],
+                stdout=log, stderr=subprocess.STDOUT, env=environ, cwd=folder, pass_fds=pass_fds,
             )  # fmt: skip
         self._wait()
 

@@ -1,0 +1,32 @@
+"""Waiting for what other processes do."""
+
+from __future__ import annotations
+
+import select
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.system.tools import WAIT, Daemon
+
+
+def until(holds: Callable[[], object], what: str = "") -> None:
+    """Wait until something holds."""
+    deadline = time.monotonic() + WAIT
+    while not holds():
+        assert time.monotonic() < deadline, what or "it never came"
+        select.select([], [], [], 0.01)
+
+
+def said(daemon: Daemon, text: str, times: int = 1) -> None:
+    """Wait until the log says something."""
+    until(lambda: daemon.log.read_text().count(text) >= times, f"the log never said {text!r}")
+
+
+def gone(pid: int) -> bool:
+    """Whether a process has ended."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return True
+    return state == "Z"
