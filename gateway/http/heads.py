@@ -137,6 +137,7 @@ class RequestHeads:
         max_fields: int = 100,
         memo_bytes: int = 4 << 20,
     ) -> None:
+        self.rules = rules
         self._lines = Lines(rules, memo_bytes, KINDS)
         self._max_line = max_request_line
         self._max_fields = max_fields
@@ -193,7 +194,7 @@ class RequestHeads:
             and parsed.plain
             and not parsed.length
             and rest.count(b"\r\n") + SLOTS < self._max_fields
-            and second_sight(self._once, rest)
+            and second_sight(self._once, rest, self.rules.secret)
             and self._cuts.whole(rest)
         ):
             kept = self._parse(rest)
