@@ -38,8 +38,6 @@ def bound_to_key(claims: Mapping[str, Any]) -> bool:
 
 
 def _same(wanted: object, found: str | None) -> bool:
-    return (
-        isinstance(wanted, str)
-        and found is not None
-        and hmac.compare_digest(wanted.encode("utf-8", "replace"), found.encode("ascii"))
-    )
+    if not isinstance(wanted, str) or not found:
+        return False
+    return hmac.compare_digest(wanted.encode("utf-8", "replace"), found.encode("ascii"))
