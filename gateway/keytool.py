@@ -13,7 +13,7 @@ import re
 import time
 from typing import Any
 
-from gateway.admission.apikeys import Key, digest_of, moment, new_key, read_moment
+from gateway.admission.apikeys import NAME, Key, digest_of, moment, new_key, read_moment
 from gateway.admission.identity import field_text
 from gateway.keyfile import add, listed, revoke
 from gateway.settings import Settings, read
@@ -56,6 +56,8 @@ def _add(options: argparse.Namespace) -> int:
     plans = [name for name, _ in settings.plans]
     if options.plan and options.plan not in plans:
         raise ValueError(f"no [plan {options.plan}]; there are {', '.join(plans) or 'none'}")
+    if NAME.fullmatch(options.name) is None:
+        raise ValueError("expected a name of at most 64 letters, digits, dots, dashes")
     for what in ("user", "role"):
         value = getattr(options, what)
         if value and field_text(value) is None:

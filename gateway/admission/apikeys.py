@@ -32,7 +32,7 @@ MAX_FILE = 64 << 20
 _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _RANDOM, _CHECK = 43, 6  # digits of 256 bits, and of a CRC-32
 _KEY = re.compile(rb"gwk_[0-9A-Za-z]{49}")
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _WORDS = ("sha256", "user", "role", "scopes", "expires", "plan")
 
@@ -127,7 +127,7 @@ def read_line(line: str) -> Key:
     @raise ValueError: says what is wrong with it; never what is in it.
     """
     name, *words = line.split()
-    if _NAME.fullmatch(name) is None:
+    if NAME.fullmatch(name) is None:
         raise ValueError("expected a name of at most 64 letters, digits, dots, dashes")
     found: dict[str, str] = {}
     for word in words:
