@@ -117,7 +117,7 @@ PROOF_SECTIONS: dict[str, tuple[str, tuple[Option, ...]]] = {
                "How long a nonce is handed out; it is good for at most twice as long.", "1m",
                per_route=False),
         Option("nonce_secret", TEXT, "",
-               "What nonces are made of: at least 32 bytes that are the same on all machines. "
+               "What nonces are made of: at least 32 bytes, the same on every machine. "
                "Default: made of [jwt] secret.", "${NONCE_SECRET}", per_route=False, secret=True),
         Option("replays", integer(100, 100_000_000), "100000",
                "Proofs remembered, about 300 bytes each, so that none is taken twice; an eighth of "

@@ -6,7 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.admission.apikeys import EXPIRED, UNKNOWN, Key, KeyRules, Keys, digest_of, is_key, new_key, read_line, read_lines
+from gateway.admission.apikeys import (
+    EXPIRED,
+    UNKNOWN,
+    Key,
+    KeyRules,
+    Keys,
+    digest_of,
+    is_key,
+    new_key,
+    read_line,
+    read_lines,
+)
 from gateway.admission.identity import Identity, field_text
 
 NOW = 1_700_000_000.0

@@ -13,7 +13,14 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.admission.certificates import UNREADABLE, Authorities, CertificateRules, der_of, thumbprint, told
+from gateway.admission.certificates import (
+    UNREADABLE,
+    Authorities,
+    CertificateRules,
+    der_of,
+    thumbprint,
+    told,
+)
 from tests.admission.proofs import Authority, Issued, name_of
 
 #: RFC 8705 appendix A, figure 6, and the thumbprint in figure 5.

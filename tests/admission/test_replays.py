@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.internet.defer import Deferred
 
+from gateway.admission.pending import Pending
 from gateway.admission.replays import SHARE, SKEW, Replays, replay_rule
 from gateway.stores.memory import MemoryBuckets
 from gateway.testing import SlowBuckets
@@ -62,4 +62,4 @@ def test_shared() -> None:
     one, two = (Replays(rule, 100, store) for _ in range(2))
     assert one.take("dpop:x", "alice", NOW).allowed
     assert not two.take("dpop:x", "alice", NOW).allowed
-    assert isinstance(Replays(replay_rule(LIFE), 100, SlowBuckets()).take("dpop:x", "alice", NOW), Deferred)
+    assert isinstance(Replays(replay_rule(LIFE), 100, SlowBuckets()).take("dpop:x", "alice", NOW), Pending)
