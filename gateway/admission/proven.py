@@ -77,7 +77,9 @@ class Proven(Shell):
         if rules is None or shown.proofs is None or len(shown.proofs) != 1:
             return _UNPROVEN
         secure = hasattr(face.channel.transport, "getPeerCertificate")
-        target = (*seen_origin(exchange.trusted, face.head, secure), exchange.path)
+        # As it was looked up; where the stage stands alone, as it came.
+        path = exchange.path or face.head.target.partition(b"?")[0]
+        target = (*seen_origin(exchange.trusted, face.head, secure), path)
         return rules.check(shown.proofs[0], face.method, target, shown.token, now)
 
     # -- once only

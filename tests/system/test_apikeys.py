@@ -39,14 +39,6 @@ require.scope = orders:write
 
 
 @pytest.fixture
-def upstream() -> Iterator[Upstream]:
-    """One that says ok."""
-    found = Upstream()
-    yield found
-    found.stop()
-
-
-@pytest.fixture
 def daemon(tmp_path: Path, upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> Iterator[Daemon]:
     """A gateway with API keys."""
     monkeypatch.setenv("JWT_SECRET", "0123456789abcdef0123456789abcdef-test")
@@ -191,10 +183,7 @@ def test_expired_and_broken(daemon: Daemon) -> None:
     file = daemon.folder / "keys.txt"
     good = file.read_text()
     file.write_text("rubbish")
-    deadline = time.monotonic() + WAIT
-    while "stay as they were" not in daemon.log.read_text():
-        assert time.monotonic() < deadline
-        select.select([], [], [], 0.05)
+    daemon.logged("stay as they were")
     assert ask(daemon, raw).status == 200
     file.write_text(good.replace("user=bot", "user=bot expires=2020-01-01"))
     until(daemon, raw, 401)
@@ -240,3 +229,20 @@ def test_who_is_known_by_a_token_is_not_by_the_next_key(daemon: Daemon, upstream
                 assert upstream.calls[-1].values("X-User-ID") == [name]
         client.send(request("/api/v1/users/7", tok=None))
         assert client.answer().status == 401
+
+
+def test_reload(daemon: Daemon, upstream: Upstream) -> None:
+    """Another field and no more keys hold from the reload on, whatever heads are known; keys go on through one."""
+    raw = add(daemon, "ci", "--user", "bot")
+    text = daemon.ini.read_text()
+    for _ in range(3):
+        assert daemon.get("/api/v1/users/7", "X-Other: 1").status == 200
+    assert "reloaded" in daemon.reload(text.replace("edge = test-edge", "edge = other"))
+    assert ask(daemon, raw).status == 200
+    assert "reloaded" in daemon.reload(text.replace("X-Gateway-Key", "X-Other"))
+    assert ask(daemon, raw).error == "Missing or invalid Authorization header"
+    assert daemon.get("/api/v1/users/7", f"X-Other: {raw}", tok=None).status == 200
+    assert daemon.get("/api/v1/users/7", "X-Other: 1").error == "Bad request"
+    none = text.replace("file = keys.txt\nheader = X-Gateway-Key", "").replace("auth = apikey", "")
+    assert "reloaded" in daemon.reload(none)
+    assert daemon.get("/api/v1/users/7", f"X-Other: {raw}", tok=None).status == 401

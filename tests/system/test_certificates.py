@@ -32,14 +32,6 @@ alice = authority.issue(name_of(CN="alice"))
 stranger = Authority().issue(name_of(CN="alice"))
 
 
-@pytest.fixture
-def upstream() -> Iterator[Upstream]:
-    """One that says ok."""
-    found = Upstream()
-    yield found
-    found.stop()
-
-
 def configured(folder: Path, **more: str) -> str:
     """[mtls]."""
     (folder / "ca.pem").write_bytes(authority.pem)

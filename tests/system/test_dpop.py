@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.admission.proofs import Sender
+from tests.stores.valkey import Valkey
 from tests.system.tools import SECRET, Answer, Daemon, Upstream, gateway, request, token
 
 HTU = "http://gateway.test/api/v1/users/7"
@@ -22,14 +23,6 @@ upstream = http://127.0.0.1:{upstream}
 dpop.mode = off
 """
 identifiers = count()
-
-
-@pytest.fixture
-def upstream() -> Iterator[Upstream]:
-    """One that says ok."""
-    found = Upstream()
-    yield found
-    found.stop()
 
 
 @pytest.fixture
@@ -213,3 +206,43 @@ def test_pipelined(daemon: Daemon, sender: Sender) -> None:
         for found in (good, bad, bad, fields(sender, tok)):
             client.send(request("/api/v1/users/7", *found, tok=None))
         assert [client.answer().status for _ in range(4)] == [200, 200, 401, 200]
+
+
+def test_two_gateways_with_one_store(tmp_path: Path, upstream: Upstream, sender: Sender) -> None:
+    """A proof that one gateway has seen is refused by all that share its store, and by each while the store is away."""
+    server = Valkey()
+    one, two = tmp_path / "1", tmp_path / "2"
+    one.mkdir()
+    two.mkdir()
+    # A time-out that a busy machine does not reach; open: limits are waived in an outage, proofs are not.
+    options = f"store = {server.url}\nstore_timeout = 10s\non_store_failure = open"
+    rest = "[dpop]\nmode = accept"
+    try:
+        with (
+            gateway(one, upstream, ratelimit=options, rest=rest) as first,
+            gateway(two, upstream, ratelimit=options, rest=rest) as second,
+        ):
+            found = fields(sender, sender.token(SECRET))
+            assert [ask(daemon, *found).status for daemon in (first, second, first, second)] == [200, 401, 401, 401]
+            server.kill()
+            found = fields(sender, sender.token(SECRET))
+            assert [ask(first, *found).status for _ in range(3)] == [200, 401, 401]
+    finally:
+        server.stop()
+
+
+def test_reload(daemon: Daemon, sender: Sender) -> None:
+    """A proof that passed before a reload is refused after it; off and on again, tokens are looked at anew."""
+    tok = sender.token(SECRET)
+    found = fields(sender, tok)
+    assert ask(daemon, *found).status == 200
+    text = daemon.ini.read_text()
+    assert "reloaded" in daemon.reload(text.replace("edge = test-edge", "edge = other"))
+    assert ask(daemon, *found).status == 401
+    assert ask(daemon, *fields(sender, tok)).status == 200
+    assert "reloaded" in daemon.reload(text.replace("mode = accept", "mode = off").replace("mode = require", "mode = off"))
+    assert ask(daemon, *fields(sender, tok)).status == 401
+    assert ask(daemon, f"Authorization: Bearer {tok}").status == 401
+    assert "reloaded" in daemon.reload(text)
+    assert ask(daemon, *fields(sender, tok)).status == 200
+    assert ask(daemon, f"Authorization: Bearer {tok}").status == 401
