@@ -143,10 +143,11 @@ def named_key(jwk: Any, algorithms: Sequence[str]) -> NamedKey | None:
 def _fitting(jwk: dict[str, Any]) -> Iterator[str]:
     """The algorithms that a key of that kind is good for."""
     kty, curve = jwk["kty"], jwk.get("crv")
+    curve = curve if isinstance(curve, str) else ""
     for name, family in FAMILIES.items():
         if (
             (kty == "RSA" and family == "RSA")
-            or (kty == "EC" and isinstance(curve, str) and CURVES.get(name) == _EC.get(curve, ""))
+            or (kty == "EC" and CURVES.get(name) == _EC.get(curve, ""))
             or (kty == "OKP" and family == "EdDSA" and curve in _EDWARDS)
         ):
             yield name
