@@ -35,6 +35,13 @@ auth = jwt
 [route /writers]
 upstream = http://127.0.0.1:{upstream}
 require.scope = orders:write
+[route /told]
+upstream = http://127.0.0.1:{upstream}
+headers.claim.X-Key-Name = key
+headers.claim.X-Scopes = scope
+[route /open]
+upstream = http://127.0.0.1:{upstream}
+public = yes
 """
 
 
@@ -160,6 +167,19 @@ def test_what_a_route_takes(daemon: Daemon) -> None:
     nothing = daemon.get(tok=None)
     assert nothing.error == "Missing or invalid Authorization header"
     assert nothing.values("WWW-Authenticate") == ['Bearer realm="gateway"', 'ApiKey realm="gateway"']
+
+
+def test_public_routes_and_claims(daemon: Daemon, upstream: Upstream) -> None:
+    """A public route looks at no key, and forwards none; a route's claim fields are filled from a key's, too."""
+    raw = add(daemon, "ci", "--user", "bot", "--scope", "a b")
+    for path, fields, user in (("/open", (f"X-Gateway-Key: {raw}",), []), ("/open", ("X-Gateway-Key: x", "Authorization: Bearer x"), [])):
+        assert daemon.get(path, *fields, tok=None).status == 200
+        assert upstream.calls[-1].values("X-User-ID") == user
+    for path, told in (("/told", ["ci"]), ("/api/v1/users/7", []), ("/told", ["ci"])):
+        assert ask(daemon, raw, "X-Key-Name: root", path=path).status == 200
+        assert upstream.calls[-1].values("X-Key-Name") == told
+    assert upstream.calls[-1].values("X-Scopes") == ["a%20b"]
+    assert raw.encode() not in upstream.log
 
 
 def test_guessing(tmp_path: Path, upstream: Upstream) -> None:
