@@ -79,11 +79,13 @@ class Authorities:
 
         try:
             found = x509.load_pem_x509_certificates(pem)
-        except ValueError:
-            raise ValueError("holds no certificates in PEM") from None
+            extensions = [list(certificate.extensions) for certificate in found]
+        except Exception:
+            # Whatever a parser raises: the file is not what is needed.
+            raise ValueError("holds no certificates in PEM that can be read") from None
         self._by_name: dict[bytes, list[x509.Certificate]] = {}
-        for certificate in found:
-            _refuse_no_authority(certificate)
+        for certificate, has in zip(found, extensions, strict=True):
+            _refuse_no_authority(certificate, has)
             self._by_name.setdefault(certificate.subject.public_bytes(), []).append(certificate)
 
     def issuer_of(self, certificate: x509.Certificate) -> x509.Certificate | None:
@@ -102,10 +104,12 @@ class Authorities:
         return None
 
 
-def _refuse_no_authority(certificate: x509.Certificate) -> None:
+def _refuse_no_authority(
+    certificate: x509.Certificate, has: Sequence[x509.Extension[Any]]
+) -> None:
     from cryptography import x509  # noqa: PLC0415
 
-    extensions = {each.oid: each for each in certificate.extensions}
+    extensions = {each.oid: each for each in has}
     basic = extensions.get(x509.BasicConstraints.oid)
     usage = extensions.get(x509.KeyUsage.oid)
     known = (x509.BasicConstraints.oid, x509.KeyUsage.oid, x509.ExtendedKeyUsage.oid)
@@ -114,7 +118,7 @@ def _refuse_no_authority(certificate: x509.Certificate) -> None:
         raise ValueError(f"{name} is no authority's certificate")
     if usage is not None and not usage.value.key_cert_sign:
         raise ValueError(f"{name} may not sign certificates")
-    if any(each.critical and each.oid not in known for each in certificate.extensions):
+    if any(each.critical and each.oid not in known for each in has):
         # Name constraints, policies: what we don't look at must not seem to hold.
         raise ValueError(f"{name} has a critical extension that is not looked at here")
 

@@ -90,6 +90,12 @@ def test_options_that_hold_for_all() -> None:
     assert "unknown option" in problems("", base=BASE + "apikeys.file = x\n") or "holds for all" in problems("", base=BASE + "apikeys.file = x\n")
 
 
+@pytest.mark.parametrize("option", ["auth = apikey", "mtls.mode = require", "dpop.mode = require"])
+def test_a_public_route_asks_nobody(option: str) -> None:
+    """A route that is public can't seem to ask for a proof."""
+    assert "public = yes asks nobody" in problems("", base=f"{BASE}public = yes\n{option}\n")
+
+
 def test_a_file_that_others_can_read(tmp_path: Path) -> None:
     """A file of keys that others can read, or that is not there yet, is warned of."""
     assert "gateway key add makes it" in settings("[apikeys]\nfile = keys.txt", tmp_path).warnings[0]
