@@ -78,11 +78,13 @@ class Presented(Shell):
             return self._token(request, face, exchange, takes, certificate)
         identity = certificate.identity if certificate is not None else None
         if (
-            identity is None
+            certificate is None
+            or identity is None
             or not takes.certificates
             or not identity.not_before <= self._now() < identity.expires
         ):
             return refuse(face, exchange, Refused(Reason.NO_TOKEN, lines=takes.challenges))
+        exchange.detail = f"certificate:{certificate.thumbprint}"
         return self._known(request, face, exchange, takes, identity)
 
     def _known(
@@ -116,6 +118,7 @@ class Presented(Shell):
         identity = file.keys.identify(keys[0], self._now())
         if isinstance(identity, Refused):
             return self._bad(face, exchange, identity)
+        exchange.detail = f"key:{identity.claims['key']}"
         return self._known(request, face, exchange, takes, identity)
 
     def _bad(self, face: Any, exchange: Exchange, refused: Refused) -> int:

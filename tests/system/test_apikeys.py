@@ -105,7 +105,7 @@ def test_a_key_from_its_making_to_its_end(daemon: Daemon, upstream: Upstream) ->
     assert (refused.status, refused.error) == (401, "Token validation failed")
     assert refused["WWW-Authenticate"] == 'ApiKey realm="gateway"'
     row = daemon.rows(1, "user_id = 'bot'")[0]
-    assert row["status"] in (200, 404)
+    assert (row["status"] in (200, 404), row["detail"]) == (True, "key:ci")
     assert raw.encode() not in (daemon.folder / "audit.sqlite3").read_bytes()
     assert raw not in daemon.log.read_text()
 

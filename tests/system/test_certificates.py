@@ -100,6 +100,7 @@ def test_a_certificate_as_the_identity(daemon: Daemon, upstream: Upstream) -> No
     for fields in ((told(stranger),), ()):
         answer = daemon.get("/api/v1/users/7", *fields, tok=None)
         assert (answer.status, answer.error) == (401, "Missing or invalid Authorization header")
+    assert daemon.rows(1, "user_id = 'alice'")[0]["detail"] == f"certificate:{alice.thumbprint}"
     assert daemon.get("/api/v1/users/7", told(alice), tok=token("bob")).status == 200
     assert upstream.calls[-1].values("X-User-ID") == ["bob"]
 
