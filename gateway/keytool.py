@@ -42,18 +42,22 @@ def parser(tools: Any, default: str) -> None:
     gone.set_defaults(run=_revoke)
     for action in (made, shown, gone):
         action.add_argument("--config", default=default)
+        action.add_argument("--file", help="the file of keys itself, instead of an INI file's")
 
 
-def _settings(options: argparse.Namespace) -> tuple[Settings, str]:
+def _file(options: argparse.Namespace) -> tuple[str, Settings | None]:
+    """The file of keys, and the configuration, where that was read."""
+    if options.file:
+        return options.file, None
     settings = read(options.config, os.environ)
     if not settings.apikeys.file:
         raise ValueError(f"{options.config} has no [apikeys] file")
-    return settings, settings.apikeys.file
+    return settings.apikeys.file, settings
 
 
 def _add(options: argparse.Namespace) -> int:
-    settings, path = _settings(options)
-    plans = [name for name, _ in settings.plans]
+    path, settings = _file(options)
+    plans = [name for name, _ in settings.plans] if settings is not None else [options.plan]
     if options.plan and options.plan not in plans:
         raise ValueError(f"no [plan {options.plan}]; there are {', '.join(plans) or 'none'}")
     if NAME.fullmatch(options.name) is None:
@@ -82,7 +86,7 @@ def _expires(text: str, now: float) -> float:
 
 
 def _list(options: argparse.Namespace) -> int:
-    _, path = _settings(options)
+    path, _ = _file(options)
     now = time.time()
     for key in listed(path):
         expires = moment(key.expires) if key.expires != float("inf") else ""
@@ -104,6 +108,6 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _revoke(options: argparse.Namespace) -> int:
-    _, path = _settings(options)
+    path, _ = _file(options)
     revoke(path, options.name)
     return 0

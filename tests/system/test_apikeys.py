@@ -221,6 +221,16 @@ def test_the_tool_s_mistakes(daemon: Daemon) -> None:
     assert tool(daemon, "list") == (0, "")
 
 
+def test_the_tool_without_a_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Who names the file of keys itself needs neither the INI file nor its secrets."""
+    file = str(tmp_path / "keys.txt")
+    for arguments in (["add", "ci", "--user", "bot", "--plan", "gold", "--expires", "30d"], ["list"], ["revoke", "ci"], ["list"]):
+        assert main(["key", *arguments, "--file", file]) == 0
+    raw, listed = capsys.readouterr().out.splitlines()
+    assert raw.startswith("gwk_")
+    assert listed.startswith("ci  user bot  plan gold  until 20")
+
+
 def test_the_configuration_s_mistakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A broken file of keys, a field that means something else, and a route without its file are found before the start."""
     monkeypatch.setenv("JWT_SECRET", "s" * 40)
