@@ -26,7 +26,7 @@ _BODIES = {
 
 #: Reasons after which the connection is not used again: what follows can't be trusted.
 _CLOSING = frozenset(reason for reason in Reason if reason.code in (
-    "request", "path", "authorization_repeated", "request_timeout", "body_size",
+    "request", "path", "authorization_repeated", "credentials", "request_timeout", "body_size",
 ))  # fmt: skip
 
 #: The parser's statuses and their reasons.
@@ -72,7 +72,10 @@ def refuse(face: Any, exchange: Exchange, refused: Refused) -> int:
     """Answer a refusal and note its reason for the audit."""
     reason = refused.reason
     exchange.reason = reason.code
-    lines = _dated.line() + _COMMON + refused.lines
+    told = refused.lines
+    if exchange.challenge is not None and reason.status == 401:
+        told = exchange.challenge(told)
+    lines = _dated.line() + _COMMON + told
     if refused.retry_after is not None:
         lines += b"Retry-After: %d\r\n" % refused.retry_after
     identifier = exchange.request_id or request_id_line()[14:50]

@@ -19,6 +19,7 @@ from gateway.admission.identity import IdentityRules
 from gateway.admission.origins import CorsRules
 from gateway.admission.refused import RefusedLimit
 from gateway.admission.windows import Combined, FixedWindow, Gcra, Rule, SlidingWindow
+from gateway.buildproofs import proof_rule, proving, proving_fields, takes_of
 from gateway.exchange import trailer_rules
 from gateway.keys import VerificationKey, hmac_key, public_key
 from gateway.routing.expression import Expression
@@ -116,12 +117,19 @@ def windows_rule(
 
 
 def failure_policies(settings: Settings) -> dict[bytes, str]:
-    """By the ids of routes' own rules: what holds while the shared store can't be asked."""
-    return {
+    """
+    By the ids of rules: what holds for routes' own ones, and for proofs, while the shared
+    store can't be asked.
+    """
+    found = {
         rate_rule(route.ratelimit, route.prefix).id: route.ratelimit.on_store_failure
         for route in settings.routes
         if route.own_counter
     }
+    if settings.ratelimit.on_store_failure == "open":
+        # A limit may be waived; that a proof is good once only may not.
+        found[proof_rule(settings.dpop).id] = "local"
+    return found
 
 
 def processes(settings: Settings) -> int:
@@ -158,16 +166,22 @@ def cors_rules(settings: CorsSettings) -> CorsRules:
     )
 
 
-def identity_rules(settings: JwtSettings, headers: HeadersSettings, rules: Rules) -> IdentityRules:
-    """What is asked of a token beyond its signature, and what of it services get."""
+def identity_rules(
+    settings: JwtSettings, headers: HeadersSettings, rules: Rules, proofs: bool = False
+) -> IdentityRules:
+    """
+    What is asked of a token beyond its signature, and what of it services get.
+
+    @param proofs: whether L{gateway.admission.proven} looks at what a token is bound to.
+    """
     meaning = (
         settings.issuer, settings.audience, settings.leeway, settings.require_exp,
         settings.role_claim, settings.default_role,
     )  # fmt: skip
     found: IdentityRules = rules.of(
         "identity",
-        (meaning, headers if headers.claims else None),
-        lambda: IdentityRules(*meaning, claim_headers=claim_headers(headers)),
+        (meaning, headers if headers.claims else None, proofs),
+        lambda: IdentityRules(*meaning, claim_headers=claim_headers(headers), proofs=proofs),
     )
     return found
 
@@ -222,15 +236,16 @@ def terms_of(settings: Settings, rules: Rules) -> Terms:
     return Terms(
         addresses=address_rules(settings.ip),
         cors=cors_rules(settings.cors),
-        identity=identity_rules(settings.jwt, settings.headers, rules),
+        identity=identity_rules(settings.jwt, settings.headers, rules, proving(settings)),
         rate=counter(settings.ratelimit, rules),
         rate_key=settings.ratelimit.key,
         plan_claim=settings.ratelimit.plan_claim,
         plans={name: counter(plan, rules, name) for name, plan in settings.plans},
         cost=settings.ratelimit.cost,
         costs=_costs(settings.ratelimit),
+        takes=takes_of(settings, None),
         max_body=settings.body.max_size,
-        trailers=trailer_rules(settings.claim_fields),
+        trailers=trailer_rules(settings.claim_fields, *proving_fields(settings)),
         shadow=shadow(settings.shadowed, "", rules),
     )
 
@@ -256,7 +271,7 @@ def _route_terms(
     elif route.jwt is settings.jwt and route.headers is settings.headers:
         identity = common.identity
     else:
-        identity = identity_rules(route.jwt, route.headers, rules)
+        identity = identity_rules(route.jwt, route.headers, rules, proving(settings))
     return Terms(
         route=route.prefix,
         addresses=common.addresses if route.ip is settings.ip else address_rules(route.ip),
@@ -269,6 +284,7 @@ def _route_terms(
         cost=route.ratelimit.cost,
         costs=_costs(route.ratelimit),
         policy=policy(route),
+        takes=takes_of(settings, route, claim_headers(route.headers)),
         max_body=route.body.max_size,
         target=targets.of(route),
         public=route.public,

@@ -22,6 +22,9 @@ from gateway.admission.inflight import Flying, InFlightLimited
 from gateway.admission.ipfilter import IPFiltered
 from gateway.admission.peer import PeerNamed
 from gateway.admission.peers import TrustedProxies
+from gateway.admission.presented import Presented
+from gateway.admission.proofs import Proofs
+from gateway.admission.proven import Proven
 from gateway.admission.public import PublicPassed
 from gateway.admission.ratelimit import RateLimited
 from gateway.admission.refused import RefusedLimit
@@ -48,6 +51,7 @@ class Parts:
     @ivar terms: of requests that no route takes.
     @ivar most_flying: requests that may be under way at once; 0: no limit.
     @ivar refused: the limit on refused tokens; C{None}: there is none.
+    @ivar proofs: other credentials than bearer tokens; C{None}: there are none.
     @ivar now: the wall clock, unix seconds.
     @ivar clock: monotonic seconds.
     @ivar public: whether some route asks for no token.
@@ -67,6 +71,7 @@ class Parts:
     flying: Flying
     most_flying: int = 0
     public: bool = False
+    proofs: Proofs | None = None
 
 
 class Stage(NamedTuple):
@@ -85,6 +90,14 @@ def _known(parts: Parts, inner: IResource) -> IResource:
 
 
 def _authenticated(parts: Parts, inner: IResource) -> IResource:
+    """By token alone; around that, where configured, all other credentials and proofs."""
+    if parts.proofs is None:
+        return _by_token(parts, inner)
+    tokens = _by_token(parts, Proven(inner, parts.proofs, parts.now))
+    return Presented(tokens, inner, parts.proofs, parts.terms, parts.now, parts.refused)
+
+
+def _by_token(parts: Parts, inner: IResource) -> IResource:
     if parts.refused is None:
         return Authenticated(inner, parts.tokens, parts.terms, parts.now)
     return Guarded(inner, parts.tokens, parts.terms, parts.now, parts.refused)

@@ -1,6 +1,6 @@
 # -*- test-case-name: tests.test_cli -*-
 """
-The C{gateway} command: C{check}, C{token} and C{audit}.
+The C{gateway} command: C{check}, C{token}, C{key} and C{audit}.
 
 Each tool reads the same INI file as the daemon and starts nothing. Exit status: 0 done,
 1 something is wrong with what it was given.
@@ -17,8 +17,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+from gateway import keytool
+from gateway.admission.takes import BEARER_ONLY
+from gateway.buildproofs import takes_of
 from gateway.settings import (
-    JwtSettings,
     RateLimitSettings,
     RouteSettings,
     Settings,
@@ -65,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     token.add_argument("--lifetime", type=float, default=3600.0, help="seconds; default: 3600")
     token.add_argument("--key", help="private key (PEM) where the INI names a public one")
     token.set_defaults(run=_token)
+    keytool.parser(tools, _DEFAULT)
     audit = tools.add_parser("audit", help="show the last rows of the audit log")
     audit.add_argument("--config", default=_DEFAULT)
     audit.add_argument("--database", help="the database itself, instead of an INI file's")
@@ -96,7 +99,7 @@ def _route(route: RouteSettings, settings: Settings) -> list[str]:
     lines = [
         f"{route.prefix} -> {route.upstream}",
         f"  methods   {', '.join(route.methods) or 'all'}",
-        *_requires(route),
+        *_requires(route, settings),
         *[f"  header    {field}: {claim}" for field, claim in route.headers.claims],
         *_limits(route, settings),
         f"  addresses allow {', '.join(route.ip.allow) or 'everyone'};"
@@ -110,17 +113,31 @@ def _route(route: RouteSettings, settings: Settings) -> list[str]:
     return lines + [f"  LOOSENED  {sentence}" for sentence in route.loosened] + [""]
 
 
-def _token_asked(jwt: JwtSettings) -> list[str]:
-    asked = [f"a valid token ({', '.join(jwt.algorithms)})"]
+def _credentials(route: RouteSettings, settings: Settings) -> str:
+    """Who comes in by what, and what must come with it."""
+    takes = takes_of(settings, route) or BEARER_ONLY
+    proofs = {"accept": ", with a DPoP proof if it is bound", "require": " with a DPoP proof"}
+    ways = []
+    if takes.tokens:
+        token = f"a valid token ({', '.join(route.jwt.algorithms)})"
+        ways.append(token + proofs.get(takes.dpop, ""))
+    ways += [f"an API key in {settings.apikeys.header}"] if takes.keys else []
+    ways += [f"a certificate ({settings.mtls.user})"] if takes.certificates else []
+    beside = "; a client certificate" if takes.mtls == "require" else ""
+    return " or ".join(ways or ["nothing that is configured"]) + beside
+
+
+def _identity_asked(route: RouteSettings, settings: Settings) -> list[str]:
+    jwt, asked = route.jwt, [_credentials(route, settings)]
     asked += [f"issuer {jwt.issuer}"] if jwt.issuer else []
     asked += [f"audience {jwt.audience}"] if jwt.audience else []
     return asked + (["exp"] if jwt.require_exp else [])
 
 
-def _requires(route: RouteSettings) -> list[str]:
+def _requires(route: RouteSettings, settings: Settings) -> list[str]:
     """What is asked of all, then what is asked besides for some methods."""
     made = route.requirements
-    asked = ["nothing: public"] if route.public else _token_asked(route.jwt)
+    asked = ["nothing: public"] if route.public else _identity_asked(route, settings)
     asked += _claims_asked(made, "")
     asked += [f"an address in {', '.join(made.ip)}"] if made.ip else []
     asked += [f"the time {', or '.join(span.text for span in made.time)}"] if made.time else []

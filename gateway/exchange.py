@@ -19,6 +19,8 @@ from gateway.http.heads import RequestHeads
 from gateway.http.request import Request, lay_out
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gateway.admission.addresses import Address
     from gateway.admission.identity import Identity
     from gateway.terms import Terms
@@ -48,23 +50,43 @@ OURS_BACK = frozenset(
 )  # fmt: skip
 
 
+#: Fields that show who calls: never forwarded, whoever looks at them.
+PROVING = frozenset((b"dpop", b"client-cert", b"client-cert-chain"))
+
+
 def request_rules(
-    client_address_header: str, claim_fields: frozenset[bytes] = frozenset()
+    client_address_header: str,
+    claim_fields: frozenset[bytes] = frozenset(),
+    key_header: str = "",
+    certificate_header: str = "",
 ) -> FieldRules:
     """
     What the engine does with the fields of a request's head.
 
     @param claim_fields: in which some service gets a claim; a client's own are dropped on
         every route.
+    @param key_header: the field of API keys, if there are any.
+    @param certificate_header: the field in which a proxy tells of its clients' certificates.
     """
-    named = client_address_header.lower().encode("ascii")
-    return FieldRules(drop=OURS | claim_fields, withhold=FORWARDING | {named}, note=NOTED)
+    named = {client_address_header.lower().encode("ascii")}
+    return FieldRules(
+        drop=OURS | claim_fields,
+        withhold=FORWARDING | named | _proving(key_header, certificate_header),
+        note=NOTED,
+        secret=_proving(key_header) - {b"client-cert", b"client-cert-chain"},
+    )
 
 
-def trailer_rules(claim_fields: frozenset[bytes] = frozenset()) -> FieldRules:
+def trailer_rules(
+    claim_fields: frozenset[bytes] = frozenset(), key_header: str = "", certificate_header: str = ""
+) -> FieldRules:
     """The same for the fields behind a body, either way."""
-    drop = OURS | FORWARDING | claim_fields
+    drop = OURS | FORWARDING | claim_fields | _proving(key_header, certificate_header)
     return FieldRules(drop=drop, withhold=frozenset(), note=frozenset())
+
+
+def _proving(*names: str) -> frozenset[bytes]:
+    return PROVING | {name.lower().encode("ascii") for name in names if name}
 
 
 #: Where no claims are sent.
@@ -98,6 +120,8 @@ class Exchange:
     @ivar upstream: where it was sent.
     @ivar permit: the circuit's permit, while one is held.
     @ivar on_landed: the end of the request as those before L{InFlightLimited} want to hear it.
+    @ivar presented: what came with a token, where proofs are looked at.
+    @ivar challenge: makes the challenge of a 401 fit the scheme in which the token came.
     """
 
     # Defaults stand on the class: an exchange is made for each request.
@@ -117,6 +141,8 @@ class Exchange:
     upstream = ""
     permit: Any = None
     on_landed: Any = None
+    presented: Any = None
+    challenge: Callable[[bytes], bytes] | None = None
 
     @property
     def request_id(self) -> bytes:
@@ -127,6 +153,7 @@ class Exchange:
 lay_out(
     Exchange(), "started", "began", "request_id_line", "peer", "trusted", "address", "terms",
     "path", "query", "rest", "identity", "reason", "upstream", "permit",
+    "presented", "challenge",
 )  # fmt: skip
 
 

@@ -79,13 +79,15 @@ class ExpressLane(Shell):
     def __init__(self, parts: Parts, stages: Mapping[str, Any]) -> None:
         self.nested = stages["Audited"]
         # What renders does not know the lane, so that both go when another configuration comes.
-        planner = _Planner(stages["LookedUp"].find)
+        special = parts.proofs.fields if parts.proofs is not None else frozenset()
+        planner = _Planner(stages["LookedUp"].find, special)
         self.render = _lane(planner, parts, stages)  # type: ignore[assignment,method-assign]
 
 
 class _Planner:
-    def __init__(self, find: Callable[[bytes], Any]) -> None:
+    def __init__(self, find: Callable[[bytes], Any], special: frozenset[bytes]) -> None:
         self._find = find
+        self._special = special
 
     def plan(self, head: RequestHead) -> Plan:
         """Work out what requests with that head have in common, and keep it with the head."""
@@ -93,7 +95,14 @@ class _Planner:
         plan.owner = self
         plan.path, plan.query, plan.terms, plan.rest = self._find(head.target)
         terms = plan.terms
-        if terms is None or terms.target is None or terms.shadow or plan.path == HEALTH:
+        if (
+            terms is None
+            or terms.target is None
+            or terms.shadow
+            or plan.path == HEALTH
+            or (terms.takes is not None and not terms.takes.plain)
+            or any(name in self._special for name, _ in head.noted)
+        ):
             plan.terms = None
             return plan
         cors = terms.cors
@@ -117,7 +126,7 @@ def _lane(planner: _Planner, parts: Parts, stages: Mapping[str, Any]) -> Callabl
     """The one function; what it needs at every request is at hand in its closure."""
     clock, now = parts.clock, parts.now
     direct = parts.proxies.direct.get
-    known = parts.tokens.known
+    known = parts.tokens.known if parts.proofs is None else unbound(parts.tokens.known)
     take = parts.buckets.take
     audited, peer_named = stages["Audited"], stages["PeerNamed"]
     stamp, ended = audited.stamp, audited.ended
@@ -255,3 +264,16 @@ def _lane(planner: _Planner, parts: Parts, stages: Mapping[str, Any]) -> Callabl
         return onward(request, exchange, plan, terms, identity)
 
     return render
+
+
+def unbound(known: Callable[..., Identity | None]) -> Callable[..., Identity | None]:
+    """
+    The same for tokens that are bound to nobody: what else must be shown with any other is the
+    shells' business.
+    """
+
+    def find(value: bytes, rules: Any, now: float) -> Identity | None:
+        identity = known(value, rules, now)
+        return None if identity is None or "cnf" in identity.claims else identity
+
+    return find

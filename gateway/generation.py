@@ -14,10 +14,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from twisted.internet.threads import deferToThreadPool
 from twisted.web.resource import IResource
 
 from gateway.admission.inflight import Flying
 from gateway.admission.peers import TrustedProxies
+from gateway.admission.proofs import Proofs
 from gateway.admission.refused import RefusedLimit
 from gateway.admission.token_cache import TokenCache
 from gateway.admission.tokens import Verifier
@@ -32,6 +34,7 @@ from gateway.build import (
     terms_of,
     verification_key,
 )
+from gateway.buildproofs import proofs_of, proving_fields
 from gateway.chain import Parts, chain
 from gateway.exchange import request_rules
 from gateway.http.heads import RequestHeads
@@ -75,6 +78,7 @@ class Generation:
     targets: Targets
     tokens: TokenCache
     refused: RefusedLimit | None
+    proofs: Proofs | None
     heads: RequestHeads
     limits: Limits
     resource: IResource
@@ -98,6 +102,7 @@ def generation(
     routes = routes_of(settings, terms, targets, rules)
     tokens = _tokens(settings, rules, before)
     refused = refused_limit(settings.ratelimit, rules)
+    proofs = _proofs(settings, rules, lasting)
     parts = Parts(
         audit=lasting.audit,
         routes=routes,
@@ -113,16 +118,19 @@ def generation(
         flying=lasting.flying,
         most_flying=gateway.max_requests_in_flight,
         public=any(route.public for route in settings.routes),
+        proofs=proofs,
     )
     # What it remembers of heads holds on to the tree it was made for.
     heads = RequestHeads(
-        request_rules(gateway.client_address_header, settings.claim_fields),
+        request_rules(
+            gateway.client_address_header, settings.claim_fields, *proving_fields(settings)
+        ),
         max_request_line=gateway.max_request_line,
         max_fields=gateway.max_fields,
     )
     heads.vouched = tokens.values
     return Generation(
-        settings, rules, targets, tokens, refused, heads, _limits(gateway), chain(parts)
+        settings, rules, targets, tokens, refused, proofs, heads, _limits(gateway), chain(parts)
     )
 
 
@@ -155,6 +163,17 @@ def _tokens(settings: Settings, rules: Rules, before: Generation | None) -> Toke
         return before.tokens
     verifier = Verifier(verification_key(settings.jwt))
     return TokenCache(verifier, settings.jwt.cache, settings.jwt.cache_size)
+
+
+def _proofs(settings: Settings, rules: Rules, lasting: Lasting) -> Proofs | None:
+    """What looks at credentials other than bearer tokens; their memories go on."""
+
+    def in_thread(call: Callable[..., Any], *arguments: Any) -> Any:
+        pool = lasting.reactor.getThreadPool()
+        return deferToThreadPool(lasting.reactor, pool, call, *arguments)
+
+    shared = lasting.buckets if isinstance(lasting.buckets, Failover) else None
+    return proofs_of(settings, rules.of, in_thread, shared)
 
 
 def _limits(gateway: GatewaySettings) -> Limits:

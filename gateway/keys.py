@@ -16,16 +16,17 @@ from typing import Any
 #: RFC 7518 section 3.2: an HMAC key is at least as long as the hash.
 _HMAC_BYTES = {"HS256": 32, "HS384": 48, "HS512": 64}
 
-#: RFC 7518 sections 3.3 and 3.5.
+#: RFC 7518 sections 3.3 and 3.5; beyond the most, one verification takes too long.
 _RSA_BITS = 2048
+_RSA_MOST = 8192
 
 #: RFC 7518 section 3.4.
-_CURVES = {"ES256": "secp256r1", "ES384": "secp384r1", "ES512": "secp521r1"}
+CURVES = {"ES256": "secp256r1", "ES384": "secp384r1", "ES512": "secp521r1"}
 
 FAMILIES: dict[str, str] = {
     **dict.fromkeys(_HMAC_BYTES, "HMAC"),
     **dict.fromkeys(("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"), "RSA"),
-    **dict.fromkeys(_CURVES, "EC"),
+    **dict.fromkeys(CURVES, "EC"),
     "EdDSA": "EdDSA",
 }
 
@@ -52,7 +53,8 @@ class VerificationKey:
             return False
 
 
-def _bound(algorithms: Sequence[str], material: Any) -> VerificationKey:
+def bound(algorithms: Sequence[str], material: Any) -> VerificationKey:
+    """A public key that may verify these and no others."""
     # PyJWT's own, found when the key is loaded: PyJWT and cryptography do the arithmetic.
     from jwt.algorithms import get_default_algorithms  # noqa: PLC0415 - costs 0.1 s
 
@@ -88,7 +90,7 @@ def hmac_key(secret: bytes, algorithms: Sequence[str]) -> VerificationKey:
         raise ValueError(
             f"the secret has {len(secret)} bytes; {', '.join(algorithms)} needs at least {needed}"
         )
-    return _bound(algorithms, secret)
+    return bound(algorithms, secret)
 
 
 def public_key(pem: bytes, algorithms: Sequence[str]) -> VerificationKey:
@@ -114,14 +116,37 @@ def public_key(pem: bytes, algorithms: Sequence[str]) -> VerificationKey:
     if family == "RSA":
         if not isinstance(key, rsa.RSAPublicKey):
             raise ValueError(f"{named} needs an RSA key")
-        if key.key_size < _RSA_BITS:
-            raise ValueError(f"an RSA key of {key.key_size} bits; at least {_RSA_BITS} are needed")
+        refuse_weak_rsa(key.public_numbers().n)
     elif family == "EC":
         if not isinstance(key, ec.EllipticCurvePublicKey):
             raise ValueError(f"{named} needs an elliptic-curve key")
         for name in algorithms:
-            if key.curve.name != _CURVES[name]:
-                raise ValueError(f"{name} needs the curve {_CURVES[name]}, not {key.curve.name}")
+            if key.curve.name != CURVES[name]:
+                raise ValueError(f"{name} needs the curve {CURVES[name]}, not {key.curve.name}")
     elif not isinstance(key, ed25519.Ed25519PublicKey | ed448.Ed448PublicKey):
         raise ValueError("EdDSA needs an Ed25519 or Ed448 key")
-    return _bound(algorithms, key)
+    return bound(algorithms, key)
+
+
+def refuse_weak_rsa(modulus: int) -> None:
+    """
+    Look at an RSA key's modulus.
+
+    @raise ValueError: when it is too short, too long, or made by a chip whose keys can be
+        factored (ROCA, CVE-2017-15361).
+    """
+    bits = modulus.bit_length()
+    if bits < _RSA_BITS:
+        raise ValueError(f"an RSA key of {bits} bits; at least {_RSA_BITS} are needed")
+    if bits > _RSA_MOST:
+        raise ValueError(f"an RSA key of {bits} bits; at most {_RSA_MOST} are used")
+    if all(modulus % prime in _powers(prime) for prime in _ROCA_PRIMES):
+        raise ValueError("an RSA key that can be factored (ROCA, CVE-2017-15361)")
+
+
+#: Such a key is a power of 65537 modulo each of these; another one by a chance of 2^-28.
+_ROCA_PRIMES = (11, 13, 17, 19, 37, 53, 61, 71, 73, 79, 97, 103, 107, 109, 127, 151, 157)
+
+
+def _powers(prime: int) -> set[int]:
+    return {pow(65537, exponent, prime) for exponent in range(prime)}

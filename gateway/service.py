@@ -24,6 +24,7 @@ from twisted.logger import Logger
 from gateway.answers import fault
 from gateway.audit.writer import AuditWriter
 from gateway.build import failure_policies, processes
+from gateway.buildproofs import look_after
 from gateway.descriptors import raise_limit, shortage
 from gateway.exchange import Exchange
 from gateway.generation import Lasting, beat, generation, hold
@@ -158,6 +159,8 @@ class GatewayService(Service):
         refused = self.generation.refused
         if refused is not None:
             refused.buckets.sweep(now)
+        if self.generation.proofs is not None:
+            look_after(self.generation.proofs, now)
 
     def _running(self) -> None:
         # Plain twistd dies of SIGTERM; the reactor's own handlers are set after services

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from gateway.admission.addresses import AddressRules
 from gateway.admission.identity import IdentityRules
 from gateway.admission.origins import CorsRules
+from gateway.admission.takes import Takes
 from gateway.exchange import TRAILERS
 from gateway.http.fields import FieldRules
 from gateway.routing.policy import Policy
@@ -42,6 +43,7 @@ class Terms:
     @ivar cost: how many requests one counts as.
     @ivar costs: the same by method, where it is not C{cost}.
     @ivar by_sub: the common case: one rule, cost 1, counted by C{sub}.
+    @ivar takes: the credentials and proofs; C{None}: bearer tokens.
     @ivar max_body: bytes.
     @ivar target: where to forward to; C{None} where no route was found.
     @ivar public: no token is asked for; nobody says who calls.
@@ -61,6 +63,7 @@ class Terms:
     costs: Mapping[bytes, int] = field(default_factory=dict)
     by_sub: bool = field(init=False)
     policy: Policy | None = None
+    takes: Takes | None = None
     max_body: int = MAX_BODY
     target: Target | None = None
     public: bool = False

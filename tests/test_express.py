@@ -6,8 +6,10 @@ import random
 import re
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import quote
 
 import jwt
 import pytest
@@ -17,12 +19,14 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
 import gateway.chain
+from gateway.admission.apikeys import digest_of, new_key
 from gateway.admission.pending import Pending
 from gateway.admission.windows import Count
 from gateway.http.channel import Channel
 from gateway.service import GatewayService
-from gateway.settings import parse
+from gateway.settings import Settings, parse
 from gateway.stores.memory import MemoryBuckets
+from tests.admission.proofs import Authority, Sender, name_of, token_hash
 
 SECRET = "s" * 40
 INI = f"""
@@ -108,6 +112,27 @@ upstream = http://127.0.0.1:9
 cors.enabled = no
 ratelimit.key = ip
 """
+#: With other credentials than bearer tokens.
+PROVING = INI + """
+[apikeys]
+file = ${KEYS}
+[dpop]
+mode = accept
+[mtls]
+mode = accept
+ca_file = ${CA}
+user = subject.CN
+header = X-Client-Cert
+[route /a/proof]
+upstream = http://127.0.0.1:9
+dpop.mode = require
+[route /a/keys]
+upstream = http://127.0.0.1:9
+auth = apikey
+[route /a/both]
+upstream = http://127.0.0.1:9
+mtls.mode = require
+"""
 
 
 class Transport(StringTransport):
@@ -182,7 +207,7 @@ class Gateway:
     """The whole chain without sockets, by either way; C{asked}: counts come later."""
 
     def __init__(
-        self, lane: bool, monkeypatch: pytest.MonkeyPatch, now: list[float], asked: bool = False
+        self, lane: bool, monkeypatch: pytest.MonkeyPatch, now: list[float], settings: Settings, asked: bool = False
     ) -> None:
         identifiers = iter(range(10**6))
 
@@ -195,7 +220,7 @@ class Gateway:
         self.rows: list[Any] = []
         self.upstream = Upstream()
         monkeypatch.setattr("gateway.service.MemoryBuckets", Asked if asked else MemoryBuckets)
-        self.service = GatewayService(parse(INI, {}), Clock())
+        self.service = GatewayService(settings, Clock())
         self.service.buckets.waiting = []
         if not lane:
             site = self.service.site
@@ -235,27 +260,51 @@ TOKENS = [
     b"Bearer " + jwt.encode({"sub": sub, "exp": 4e9, **more}, SECRET, "HS256").encode()
     for sub, more in (("ann", {}), ("bob", {"role": "staff", "team": "x"}), ("eve", {"team": "x", "scope": "write"}), ("gus", {"plan": "gold"}))
 ]
-PATHS = [b"/a", b"/a/b?q=1", b"/a/closed", b"/a/staff", b"/a/staff/x", b"/a/quiet", b"/a/dear", b"/a/scoped", b"/a/hours", b"/a/expr", b"/open", b"/open/x?y", b"/open/here", b"/open/closed", b"/shadow", b"/health", b"/none", b"/a//b", b"/a/%2e", b"/a;x"]
-FIELDS = [b"Origin: https://b.example", b"Origin: https://evil.example", b"X-User-ID: root", b"x_user_role: admin", b"X-Team: root", b"x_plan: root", b"User-Agent: u", b"X-Forwarded-For: 192.0.2.7", b"Connection: close", b"Accept: */*"]
+KEY = new_key().encode()
+SENDER = Sender()
+BOUND = SENDER.token(SECRET, sub="dee", exp=4e9).encode()
+AUTHORITY = Authority(ends=1e9, begins=-1e9)
+CLIENT = AUTHORITY.issue(name_of(CN="cat"), ends=1e9, begins=-1e9)
+HELD = jwt.encode({"sub": "fay", "exp": 4e9, "cnf": {"x5t#S256": CLIENT.thumbprint}}, SECRET, "HS256").encode()
+CERTIFICATE = b"X-Client-Cert: " + quote(CLIENT.pem, safe="").encode()
+PATHS = [b"/a", b"/a/b?q=1", b"/a/closed", b"/a/staff", b"/a/staff/x", b"/a/quiet", b"/a/dear", b"/a/scoped", b"/a/hours", b"/a/expr", b"/open", b"/open/x?y", b"/open/here", b"/open/closed", b"/shadow", b"/health", b"/none", b"/a//b", b"/a/%2e", b"/a;x",
+         b"/a/proof", b"/a/keys", b"/a/both"]  # fmt: skip
+FIELDS = [b"Origin: https://b.example", b"Origin: https://evil.example", b"X-User-ID: root", b"x_user_role: admin", b"X-Team: root", b"x_plan: root", b"User-Agent: u", b"X-Forwarded-For: 192.0.2.7", b"Connection: close", b"Accept: */*",
+          b"X-API-Key: " + KEY, b"x_api_key: x", b"DPoP: x", CERTIFICATE, b"X-Client-Cert: x"]  # fmt: skip
 
 
+def proven(now: float, path: bytes, jti: str) -> list[bytes]:
+    """A bound token with a proof."""
+    claims = {"jti": jti, "htm": "GET", "htu": "http://h" + path.decode(), "iat": now, "ath": token_hash(BOUND)}
+    return [b"Authorization: DPoP " + BOUND, b"DPoP: " + SENDER.proof(claims)]
 
-def conversation(seed: int) -> Iterator[tuple[str, bytes, float, int]]:
-    """Requests as they come: (peer, the raw request, seconds later, the upstream's status)."""
+
+def conversation(seed: int, now: float, proofs: bool) -> Iterator[tuple[str, bytes, float, int]]:
+    """Requests as they come: (peer, the raw request, its time, the upstream's status)."""
     dice = random.Random(seed)  # noqa: S311 - no secret
 
     def usually(common: Any, *rare: Any) -> Any:
         return common if dice.random() < 0.7 else dice.choice(rare)
 
-    for _ in range(2000):
+    for number in range(6000 if proofs else 2500):
+        now += 7200 if dice.random() < 0.01 else usually(0, 5, 40)
         method = usually(b"GET", b"HEAD", b"POST", b"OPTIONS", b"DELETE", b"post", b"PUT")
-        authorization = usually(dice.choice(TOKENS), b"bearer" + TOKENS[0][6:], b"Basic x", TOKENS[0][:-3] + b"abc", b"")
+        authorization = usually(dice.choice(TOKENS), b"bearer" + TOKENS[0][6:], b"Basic x", TOKENS[0][:-3] + b"abc", b"", b"Bearer " + BOUND, b"Bearer " + HELD)
         body = usually(b"", b"body")
-        lines = [b"%s %s HTTP/1.1" % (method, dice.choice(PATHS)), b"Host: h", *dice.sample(FIELDS, usually(0, 1, 2))]
-        lines += [b"Authorization: " + authorization] if authorization else []
+        path = dice.choice(PATHS)
+        lines = [b"%s %s HTTP/1.1" % (method, path), b"Host: h", *dice.sample(FIELDS, usually(0, 1, 2))]
+        shown = usually("token", "key", "proof", "certificate", "held") if proofs else "token"
+        if shown == "token" and authorization:
+            lines += [b"Authorization: " + authorization]
+        lines += {
+            "key": [b"X-API-Key: " + KEY],
+            "proof": proven(now, path, f"{number // 40}"),
+            "certificate": [CERTIFICATE],
+            "held": [b"Authorization: Bearer " + HELD, CERTIFICATE],
+        }.get(shown, [])
         lines += [b"Content-Length: 4"] if body else []
         peer = usually("192.0.2.1", "198.51.100.2", "10.1.1.1")
-        yield peer, b"\r\n".join(lines) + b"\r\n\r\n" + body, 7200 if dice.random() < 0.01 else usually(0, 5, 40), usually(200, 500, 503)
+        yield peer, b"\r\n".join(lines) + b"\r\n\r\n" + body, now, usually(200, 500, 503)
 
 
 @pytest.fixture
@@ -265,20 +314,36 @@ def patches() -> Iterator[pytest.MonkeyPatch]:
         yield patch
 
 
+def settings_of(folder: Path, text: str) -> Settings:
+    """The configuration, with its files."""
+    keys, ca = folder / "keys", folder / "ca"
+    keys.write_text(f"ci sha256={digest_of(KEY).hex()} user=bot plan=gold\n")
+    keys.chmod(0o600)
+    ca.write_bytes(AUTHORITY.pem)
+    return parse(text, {"KEYS": str(keys), "CA": str(ca)})
+
+
+both_kinds = pytest.mark.parametrize("text", [INI, PROVING], ids=["tokens", "proofs"])
+
+
 @pytest.mark.parametrize("later_counts", [False, True])
-@pytest.mark.parametrize("seed", range(5))
-def test_both_ways_are_one(patches: pytest.MonkeyPatch, seed: int, later_counts: bool) -> None:
+@both_kinds
+@pytest.mark.parametrize("seed", range(4))
+def test_both_ways_are_one(
+    patches: pytest.MonkeyPatch, seed: int, text: str, later_counts: bool, tmp_path: Path
+) -> None:
     """
     Every answer, every byte for the upstream and every audit row is the same by either way, whether
     counts are known at once or a store has to be asked.
     """
     seen = []
+    asked_for = list(conversation(seed, 1_700_000_000.0, text is PROVING))
     for lane in (True, False):
         now = [1_700_000_000.0]
-        gateway = Gateway(lane, patches, now, later_counts)
+        gateway = Gateway(lane, patches, now, settings_of(tmp_path, text), later_counts)
         try:
-            for peer, raw, later, status in conversation(seed):
-                now[0] += later
+            for peer, raw, at, status in asked_for:
+                now[0] = at
                 gateway.upstream.status = status
                 answer, asked = gateway.ask(peer, raw)
                 seen.append((lane, raw, re.sub(rb"Date: [^\r]+", b"", answer), asked, gateway.rows[-1:]))
@@ -289,6 +354,8 @@ def test_both_ways_are_one(patches: pytest.MonkeyPatch, seed: int, later_counts:
         assert one[1:] == other[1:]
     statuses = {each[2][9:12] for each in seen}
     assert statuses >= {b"200", b"400", b"401", b"403", b"404", b"405", b"429", b"500", b"503"}
+    users = {line for each in seen for line in each[3].split(b"\r\n") if line.startswith(b"X-User-ID")}
+    assert all((b"X-User-ID: " + name in users) is (text is PROVING) for name in (b"bot", b"cat", b"dee", b"fay"))
     told = {(row[11], row[-1]) for each in seen for row in each[4]}
     assert told >= {("limit", "gold 4/600s"), ("limit_refused", "refused 4/1h")}
     if later_counts:
@@ -303,9 +370,10 @@ def test_both_ways_are_one(patches: pytest.MonkeyPatch, seed: int, later_counts:
     assert b"X_Plan: x\r\n" in asked_all
 
 
-def test_the_lane_is_taken(patches: pytest.MonkeyPatch) -> None:
-    """The second request of a user asks none of the nested stages."""
-    gateway = Gateway(True, patches, [1_700_000_000.0])
+@both_kinds
+def test_the_lane_is_taken(patches: pytest.MonkeyPatch, text: str, tmp_path: Path) -> None:
+    """The second request of a user asks none of the nested stages, whatever others may show."""
+    gateway = Gateway(True, patches, [1_700_000_000.0], settings_of(tmp_path, text))
     try:
         raw = b"GET /a HTTP/1.1\r\nHost: h\r\nAuthorization: " + TOKENS[0] + b"\r\n\r\n"
         assert gateway.ask("192.0.2.1", raw)[0].startswith(b"HTTP/1.1 200")
@@ -329,7 +397,7 @@ def gateway_stages() -> list[type]:
 
 def test_public_routes_take_the_lane(patches: pytest.MonkeyPatch) -> None:
     """A public route asks none of the nested stages, and tells nobody of a good token."""
-    gateway = Gateway(True, patches, [1_700_000_000.0])
+    gateway = Gateway(True, patches, [1_700_000_000.0], parse(INI, {}))
     try:
         token = b"Authorization: " + TOKENS[1] + b"\r\n"
         raw = b"GET %s HTTP/1.1\r\nHost: h\r\n%s\r\n"

@@ -98,6 +98,13 @@ class Identity:
             self._keys[claim] = key
             return key
 
+    def telling(self, lines: bytes) -> Identity:
+        """The same with further fields for the upstream."""
+        headers = self.headers + lines
+        return Identity(
+            self.user, self.role, headers, self.claims, self.not_before, self.expires, self.roles
+        )
+
     def __repr__(self) -> str:
         return f"<Identity {self.user!r} {self.role!r}>"
 
@@ -122,17 +129,19 @@ class IdentityRules:
     @param audience: C{aud} must equal or contain it; not looked at when empty.
     @param leeway: seconds by which clocks may differ.
     @param claim_headers: further claims for the upstream.
+    @param proofs: whether somebody looks at what a token is bound to (C{cnf}); where nobody
+        does, a bound one is refused.
     """
 
     __slots__ = (
-        "audience", "claim_headers", "default_role", "issuer", "leeway", "require_exp",
+        "audience", "claim_headers", "default_role", "issuer", "leeway", "proofs", "require_exp",
         "role_claim",
     )  # fmt: skip
 
     def __init__(
         self, issuer: str = "", audience: str = "", leeway: float = 0.0,
         require_exp: bool = True, role_claim: str = "role", default_role: str = "user",
-        claim_headers: ClaimHeaders | None = None,
+        claim_headers: ClaimHeaders | None = None, proofs: bool = False,
     ) -> None:  # fmt: skip
         self.issuer = issuer
         self.audience = audience
@@ -141,6 +150,7 @@ class IdentityRules:
         self.role_claim = role_claim
         self.default_role = default_role
         self.claim_headers = claim_headers
+        self.proofs = proofs
 
     def identify(self, token: VerifiedToken, now: float) -> Identity | Refused:
         """Expiry first, then the rest; C{now} is unix seconds."""
@@ -153,7 +163,7 @@ class IdentityRules:
         elif self.require_exp:
             return INVALID
         not_before = token.nbf - self.leeway if token.nbf is not None else 0.0
-        if not_before > now or not self._meant(claims):
+        if not_before > now or not self._meant(claims) or ("cnf" in claims and not self.proofs):
             return INVALID
         user, role = claims.get("sub"), claim_of(claims, self.role_claim)
         if role is None or role == "":

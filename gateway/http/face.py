@@ -97,6 +97,15 @@ class StockRequestFace:
         """The values of all Authorization fields."""
         return self.head.authorization
 
+    @authorization.setter
+    def authorization(self, values: tuple[bytes, ...]) -> None:
+        self.head.authorization = values
+
+    @property
+    def channel(self) -> Any:
+        """The stock channel, which has the transport."""
+        return self._request.channel
+
     @property
     def body(self) -> HeldBody | None:
         """The body, or C{None} when it is empty."""

@@ -64,11 +64,17 @@ class FieldRules:
     @ivar drop: never forwarded, in any spelling: C{_} and C{.} count as C{-}.
     @ivar withhold: not forwarded but noted; other spellings are dropped.
     @ivar note: noted, and forwarded.
+    @ivar secret: their lines are never kept in a memo, in any spelling.
     """
 
     drop: frozenset[bytes]
     withhold: frozenset[bytes]
     note: frozenset[bytes]
+    secret: frozenset[bytes] = frozenset()
+
+    def keeps(self, name: bytes) -> bool:
+        """Whether lines of a field of that lower-case name may be kept."""
+        return name not in SECRET and name.translate(_FOLD) not in self.secret
 
     def kind(self, name: bytes) -> int:
         """What a field of that lower-case name is to the application."""
@@ -133,12 +139,12 @@ class Lines:
         forward = b"%s: %s\r\n" % (name, value) if kind in (PLAIN, NOTED) else b""
         known = (kind, lower, value, forward)
         new_each_time = kind == PLAIN and self.saw(name, lower)
-        if len(line) <= MAX_KEPT and lower not in SECRET and not new_each_time:
+        if len(line) <= MAX_KEPT and not new_each_time and self._rules.keeps(lower):
             self.memo.keep(line, known, 3 * len(line))
         return known
 
-def second_sight(once: set[int], key: bytes) -> bool:
-    """Whether a head has been seen before and has no secret in it."""
+def second_sight(once: set[int], key: bytes, secret: frozenset[bytes] = frozenset()) -> bool:
+    """Whether a head has been seen before and has no secret in it; C{secret}: further names."""
     digest = hash(key)
     if digest not in once:
         if len(once) >= 4096:
@@ -146,7 +152,9 @@ def second_sight(once: set[int], key: bytes) -> bool:
         once.add(digest)
         return False
     lower = key.lower()
-    return not any(b"\r\n" + name in lower for name in SECRET)
+    if any(b"\r\n" + name in lower for name in SECRET):
+        return False
+    return not secret or not any(b"\r\n" + name in lower.translate(_FOLD) for name in secret)
 
 
 def tokens(value: bytes, status: int) -> list[bytes]:

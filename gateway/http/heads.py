@@ -147,6 +147,7 @@ class RequestHeads:
         max_fields: int = 100,
         memo_bytes: int = 4 << 20,
     ) -> None:
+        self.rules = rules
         self._lines = Lines(rules, memo_bytes, KINDS)
         self._max_line = max_request_line
         self._max_fields = max_fields
@@ -215,11 +216,14 @@ class RequestHeads:
             and rest.count(b"\r\n") + SLOTS < self._max_fields
             and self._cuts.whole(rest)
         ):
-            if found is None and second_sight(self._once, b"\r\n" + fields):
+            if found is None and self._again(b"\r\n" + fields):
                 self._fields.keep(fields, self._kept(rest), 4 * len(fields) + 1000)
-            if second_sight(self._once, rest):
+            if self._again(rest):
                 self._heads.keep(rest, self._kept(rest), 4 * len(rest) + 1000)
         return read
+
+    def _again(self, key: bytes) -> bool:
+        return second_sight(self._once, key, self.rules.secret)
 
     def _kept(self, rest: bytes) -> RequestHead:
         kept = self._parse(rest)

@@ -4,6 +4,7 @@ The INI file: what an option is, the reader, and the values the rest of the gate
 Lets a file in that is right in every line; refuses any other with all its problems.
 """
 
+from gateway.settings.proofs import ApiKeySettings, DpopSettings, MtlsSettings
 from gateway.settings.reader import Settings, parse, read
 from gateway.settings.route import RouteSettings
 from gateway.settings.sections import (
@@ -23,8 +24,8 @@ from gateway.settings.sections import (
 from gateway.settings.text import Problem, SettingsError
 
 __all__ = [
-    "AuditSettings", "BodySettings", "BreakerSettings", "CorsSettings", "GatewaySettings",
-    "HeadersSettings", "IpSettings", "JwtSettings", "Problem", "RateLimitSettings",
-    "RequireSettings", "RouteSettings", "Secret", "Settings", "SettingsError", "UpstreamSettings",
-    "parse", "read",
+    "ApiKeySettings", "AuditSettings", "BodySettings", "BreakerSettings", "CorsSettings",
+    "DpopSettings", "GatewaySettings", "HeadersSettings", "IpSettings", "JwtSettings",
+    "MtlsSettings", "Problem", "RateLimitSettings", "RequireSettings", "RouteSettings", "Secret",
+    "Settings", "SettingsError", "UpstreamSettings", "parse", "read",
 ]  # fmt: skip

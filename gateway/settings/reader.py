@@ -14,11 +14,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from gateway.settings import checks, headers, limits
+from gateway.settings import checks, headers, limits, proof_checks
 from gateway.settings.folder import Folder
 from gateway.settings.option import BadValue, Option
 from gateway.settings.plans import read_plans
 from gateway.settings.processors import processors as usable
+from gateway.settings.proofs import ApiKeySettings, DpopSettings, MtlsSettings
 from gateway.settings.require import CLAIM, made_when_met, read_requirements
 from gateway.settings.route import (
     ROUTE_OPTIONS,
@@ -57,6 +58,9 @@ from gateway.settings.text import (
 
 _MADE: dict[str, Any] = {
     "gateway": GatewaySettings,
+    "apikeys": ApiKeySettings,
+    "dpop": DpopSettings,
+    "mtls": MtlsSettings,
     "ratelimit": RateLimitSettings,
     "ip": IpSettings,
     "require": RequireSettings,
@@ -74,6 +78,9 @@ class Settings:
 
     gateway: GatewaySettings
     jwt: JwtSettings
+    apikeys: ApiKeySettings
+    dpop: DpopSettings
+    mtls: MtlsSettings
     ratelimit: RateLimitSettings
     ip: IpSettings
     require: RequireSettings
@@ -212,6 +219,7 @@ class _Reader:
             values["ratelimit"], values["gateway"], lines, self._directory, self._environ
         )
         self._warnings += checks.jwt(values["jwt"], lines, self._directory)
+        self._proofs(values, lines, routes)
         checks.upstream(values["upstream"], lines, self._directory)
         checks.audit(values["audit"], lines, self._environ)
         made = {name: cls(**values[name]) for name, cls in _MADE.items()}
@@ -233,6 +241,28 @@ class _Reader:
             routes=tuple(found),
             warnings=(*self._warnings, *not_enforced(made, found)),
         )
+
+    def _proofs(
+        self, values: dict[str, dict[str, Any]], lines: checks.Lines, routes: list[Section]
+    ) -> None:
+        """[apikeys], [dpop], [mtls], and what routes say of them."""
+        keys, mtls, gateway = values["apikeys"], values["mtls"], values["gateway"]
+        self._warnings += proof_checks.apikeys(keys, lines, self._directory.path)
+        proof_checks.dpop(values["dpop"], values["jwt"]["secret"], lines)
+        modes = [mtls["mode"]]
+        modes += [each.options["mtls.mode"].text for each in routes if "mtls.mode" in each.options]
+        proof_checks.mtls(
+            mtls, modes, [keys["header"], gateway["client_address_header"]], lines,
+            self._directory, bool(gateway["trusted_proxies"]),
+        )  # fmt: skip
+        for route in routes:
+            asked = route.options["auth"].text if "auth" in route.options else ""
+            if "apikey" in asked and not keys["file"]:
+                self.problems.add(route.options["auth"].line, route.title, "auth",
+                                  "there is no [apikeys] file")  # fmt: skip
+            if "mtls" in asked and mtls["user"] == "none":
+                self.problems.add(route.options["auth"].line, route.title, "auth",
+                                  "[mtls] user does not say who a certificate is")  # fmt: skip
 
     def _common(self, name: str, section: Section | None) -> dict[str, Any]:
         declared = {option.name: option for option in SECTIONS[name][1]}

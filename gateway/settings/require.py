@@ -230,6 +230,9 @@ def _public(section: Section, problems: Problems) -> None:
         if name.startswith(("require.role", "require.scope", CLAIM, "jwt.", "headers.claim.")):
             says = "is about the token, and a route with public = yes asks for none"
             problems.add(value.line, section.title, name, says)
+        elif name == "auth" or name.startswith(("dpop.", "mtls.")):
+            says = "is about who calls, and a route with public = yes asks nobody"
+            problems.add(value.line, section.title, name, says)
         elif name == "ratelimit.key" and value.text != "ip":
             says = "expected ip: a route with public = yes knows its clients by address only"
             problems.add(value.line, section.title, name, says)

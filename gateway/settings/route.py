@@ -15,6 +15,13 @@ from urllib.parse import urlsplit
 
 from gateway.settings.limits import Windows, told
 from gateway.settings.option import YES_NO, BadValue, Option, Type
+from gateway.settings.proofs import (
+    AUTH,
+    DpopSettings,
+    MtlsSettings,
+    dpop_loosened,
+    mtls_loosened,
+)
 from gateway.settings.require import REQUIRE_OPTIONS, Requirements
 from gateway.settings.sections import (
     GATES,
@@ -40,6 +47,7 @@ class RouteSettings:
     @ivar upstream: the URL.
     @ivar public: whether no token is asked for.
     @ivar requirements: what is asked of those who call; C{require} says whether in earnest.
+    @ivar auth: the credentials it takes; empty: all.
     @ivar upstream_settings: [upstream] as it holds here.
     @ivar own_counter: whether it has a limit of its own.
     @ivar overrides: the options it overrides, as in the file.
@@ -52,7 +60,10 @@ class RouteSettings:
     public: bool
     methods: tuple[str, ...]
     requirements: Requirements
+    auth: tuple[str, ...]
     jwt: JwtSettings
+    dpop: DpopSettings
+    mtls: MtlsSettings
     ratelimit: RateLimitSettings
     ip: IpSettings
     require: RequireSettings
@@ -139,6 +150,7 @@ ROUTE_OPTIONS: tuple[Option, ...] = (
     Option("keep_host", YES_NO, "no",
            "Whether the upstream gets the client's Host field instead of its own name.", "yes"),
     *REQUIRE_OPTIONS,
+    AUTH,
 )  # fmt: skip
 
 
@@ -255,5 +267,6 @@ def _breaker(here: BreakerSettings, there: BreakerSettings) -> list[str]:
 
 
 _COMPARE = {
-    "jwt": _jwt, "ratelimit": _rate, "ip": _ip, "cors": _cors, "body": _body, "breaker": _breaker,
+    "jwt": _jwt, "dpop": dpop_loosened, "mtls": mtls_loosened, "ratelimit": _rate, "ip": _ip,
+    "cors": _cors, "body": _body, "breaker": _breaker,
 }  # fmt: skip

@@ -28,6 +28,7 @@ from gateway.settings.option import (
     size,
     words,
 )
+from gateway.settings.proofs import PROOF_SECTIONS
 from gateway.stores.url import StoreAddress, parse_url
 
 ALGORITHMS = (
@@ -372,6 +373,7 @@ SECTIONS: dict[str, tuple[str, tuple[Option, ...]]] = {
         Option("cache_size", size(0, 1 << 34), "64MiB", "What they may take of memory.",
                per_route=False),
     )),
+    **PROOF_SECTIONS,
     "ratelimit": ("How much a user may ask for.", (
         Option("limit", LIMIT, "100", "Requests in a window.", "1000"),
         Option("window", WINDOW, "60s", "The window.", "1h"),
@@ -524,14 +526,15 @@ SECTIONS: dict[str, tuple[str, tuple[Option, ...]]] = {
 
 #: Sections of which a route may override options.
 OVERRIDABLE = (
-    "jwt", "ratelimit", "ip", "require", "headers", "cors", "body", "breaker", "upstream",
+    "jwt", "dpop", "mtls", "ratelimit", "ip", "require", "headers", "cors", "body", "breaker",
+    "upstream",
 )  # fmt: skip
 
 #: Sections of gates, which may be in shadow mode.
 GATES = tuple(
     name
     for name, (_, options) in SECTIONS.items()
-    if any(option.name == "mode" for option in options)
+    if any(option.name == "mode" and option.default == "enforce" for option in options)
 )
 
 __all__ = ["ALGORITHMS", "GATES", "LIST", "OVERRIDABLE", "SECTIONS", "SHADOW", "Secret"]
