@@ -74,10 +74,12 @@ class ExpressLane(Shell):
 
     @param stages: the nested ones, each by its name in L{gateway.chain}.
     @ivar nested: the outermost of them.
+    @ivar parts: what they are made of.
     """
 
     def __init__(self, parts: Parts, stages: Mapping[str, Any]) -> None:
         self.nested = stages["Audited"]
+        self.parts = parts
         # What renders does not know the lane, so that both go when another configuration comes.
         planner = _Planner(stages["LookedUp"].find)
         self.render = _lane(planner, parts, stages)  # type: ignore[assignment,method-assign]

@@ -77,6 +77,12 @@ class TokenCache:
         entries.move_to_end(value)
         return identity
 
+    def judge(self, raw: bytes, rules: IdentityRules, now: float) -> Identity | Refused:
+        """What L{identify} says; nothing is kept of it."""
+        entry = self._entries.get(b"Bearer " + raw)
+        token = entry.token if entry is not None else self._verifier.verify(raw)
+        return token if isinstance(token, Refused) else rules.identify(token, now)
+
     @property
     def values(self) -> Container[bytes]:
         """The Authorization fields' values that are here."""

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from gateway.settings import checks, headers, limits
 from gateway.settings.folder import Folder
 from gateway.settings.option import BadValue, Option
+from gateway.settings.origins import Origins
 from gateway.settings.plans import read_plans
 from gateway.settings.processors import processors as usable
 from gateway.settings.require import CLAIM, made_when_met, read_requirements
@@ -70,7 +71,10 @@ _MADE: dict[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """A whole configuration. C{plans} are by name; C{warnings} are sentences for the log."""
+    """
+    A whole configuration. C{plans} are by name; C{warnings} are sentences for the log;
+    C{origins} says in which line what stands.
+    """
 
     gateway: GatewaySettings
     jwt: JwtSettings
@@ -86,6 +90,7 @@ class Settings:
     plans: tuple[tuple[str, RateLimitSettings], ...]
     routes: tuple[RouteSettings, ...]
     warnings: tuple[str, ...]
+    origins: Origins = field(default_factory=Origins, compare=False, repr=False)
 
     @property
     def shadowed(self) -> tuple[str, ...]:
@@ -154,7 +159,7 @@ def parse(
     settings = reader.read(text)
     if reader.problems.found or settings is None:
         raise SettingsError(name, sorted(reader.problems.found, key=lambda each: each.line))
-    return settings
+    return replace(settings, origins=reader.origins)
 
 
 class _Reader:
@@ -166,6 +171,7 @@ class _Reader:
         self._environ = environ
         self._directory = directory
         self._warnings: list[str] = []
+        self.origins = Origins()
 
     def read(self, text: str) -> Settings | None:
         if "\x00" in text:
@@ -175,7 +181,9 @@ class _Reader:
         common: dict[str, Section] = {}
         routes: list[Section] = []
         plans: list[Section] = []
-        for section in sections_of(text.replace("\r\n", "\n"), self._environ, self.problems):
+        sections = sections_of(text.replace("\r\n", "\n"), self._environ, self.problems)
+        self.origins = Origins(self.problems.file, sections)
+        for section in sections:
             if section.name == "route":
                 routes.append(section)
             elif section.name == "plan":
