@@ -182,7 +182,7 @@ class Gateway:
     """The whole chain without sockets, by either way; C{asked}: counts come later."""
 
     def __init__(
-        self, lane: bool, monkeypatch: pytest.MonkeyPatch, now: list[float], asked: bool = False
+        self, lane: bool, monkeypatch: pytest.MonkeyPatch, now: list[float], asked: bool = False, ini: str = INI
     ) -> None:
         identifiers = iter(range(10**6))
 
@@ -195,7 +195,7 @@ class Gateway:
         self.rows: list[Any] = []
         self.upstream = Upstream()
         monkeypatch.setattr("gateway.service.MemoryBuckets", Asked if asked else MemoryBuckets)
-        self.service = GatewayService(parse(INI, {}), Clock())
+        self.service = GatewayService(parse(ini, {}), Clock())
         self.service.buckets.waiting = []
         if not lane:
             site = self.service.site
