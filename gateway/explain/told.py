@@ -78,7 +78,7 @@ def as_dict(seen: Seen, notes: list[str]) -> dict[str, Any]:
         "reason": seen.reason,
         "route": seen.route,
         "stages": [
-            {**asdict(step), "settings": [asdict(each) for each in step.settings]}
+            {**asdict(step), "settings": [_setting(each) for each in step.settings]}
             for step in steps(seen)
         ],
         "upstream": seen.exchange.upstream or None,
@@ -88,6 +88,10 @@ def as_dict(seen: Seen, notes: list[str]) -> dict[str, Any]:
         else None,
         "notes": notes,
     }
+
+
+def _setting(origin: Origin) -> dict[str, Any]:
+    return {**asdict(origin), "line": origin.line or None, "default": not origin.line}
 
 
 def verdict(seen: Seen) -> str:

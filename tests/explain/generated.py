@@ -75,6 +75,7 @@ def requests(seed: int, count: int) -> Iterator[tuple[str, bytes, bytes, float, 
     """(peer, the raw head, the body, seconds later, the upstream's status)."""
     dice = random.Random(seed)  # noqa: S311 - no secret
     tokens = [_token(dice) for _ in range(6)]
+    troubled = seed % 3 == 0
 
     def usually(common: Any, *rare: Any) -> Any:
         return common if dice.random() < 0.75 else dice.choice(rare)
@@ -90,4 +91,4 @@ def requests(seed: int, count: int) -> Iterator[tuple[str, bytes, bytes, float, 
         lines += [b"Authorization: " + authorization] if authorization else []
         lines += [b"Content-Length: 4"] if body else []
         peer = usually("192.0.2.1", "198.51.100.2", "10.1.1.1")
-        yield peer, b"\r\n".join(lines) + b"\r\n\r\n", body, usually(0, 5, 40), usually(200, 500, 503)
+        yield peer, b"\r\n".join(lines) + b"\r\n\r\n", body, usually(0, 5, 40), usually(503 if troubled else 200, 200, 500, 503)
