@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.web.server import NOT_DONE_YET
 
-from gateway.admission.health import HEALTH
+from gateway.admission.health import OWN
 from gateway.admission.ratelimit import limit_key, rule_of
 from gateway.admission.windows import Count
 from gateway.exchange import request_id_line
@@ -95,7 +95,7 @@ class _Planner:
         plan.owner = self
         plan.path, plan.query, plan.terms, plan.rest = self._find(head.target)
         terms = plan.terms
-        if terms is None or terms.target is None or terms.shadow or plan.path == HEALTH:
+        if terms is None or terms.target is None or terms.shadow or plan.path in OWN:
             plan.terms = None
             return plan
         cors = terms.cors
@@ -160,6 +160,11 @@ def _lane(planner: _Planner, parts: Parts, stages: Mapping[str, Any]) -> Callabl
             if len(plan.forwarded) >= _PEERS:
                 plan.forwarded.clear()
             forwarded = plan.forwarded[exchange.peer] = heads.forwarded(exchange, request.head)
+        if terms.assertion is not None and identity is not None:
+            path = target.base + plan.rest + plan.query
+            fields += terms.assertion.line(
+                identity, exchange.began, request.head.method, path, exchange.request_id
+            )
         return send(
             request,
             exchange,

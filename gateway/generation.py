@@ -21,9 +21,11 @@ from gateway.admission.peers import TrustedProxies
 from gateway.admission.refused import RefusedLimit
 from gateway.admission.token_cache import TokenCache
 from gateway.admission.tokens import Verifier
+from gateway.assertion.keys import published
 from gateway.audit.record import IAuditLog
 from gateway.build import (
     Rules,
+    assertion_keys,
     failure_policies,
     key_meaning,
     processes,
@@ -95,7 +97,8 @@ def generation(
         lasting.reactor, lasting.sweep, before.targets if before is not None else None
     )
     terms = terms_of(settings, rules)
-    routes = routes_of(settings, terms, targets, rules)
+    keys = assertion_keys(settings)
+    routes = routes_of(settings, terms, targets, rules, keys)
     tokens = _tokens(settings, rules, before)
     refused = refused_limit(settings.ratelimit, rules)
     parts = Parts(
@@ -113,6 +116,7 @@ def generation(
         flying=lasting.flying,
         most_flying=gateway.max_requests_in_flight,
         public=any(route.public for route in settings.routes),
+        keys=published(keys),
     )
     # What it remembers of heads holds on to the tree it was made for.
     heads = RequestHeads(

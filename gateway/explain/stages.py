@@ -277,6 +277,10 @@ def _broken(seen: Seen, passed: bool) -> Told:
 def _forwarded(seen: Seen, passed: bool) -> Told:
     where = seen.exchange.upstream
     settings = [seen.settings.origins.route(seen.route, "upstream")]
+    terms = seen.exchange.terms
+    if terms is not None and terms.assertion is not None:
+        own = seen.settings.origins.route(seen.route, "assertion")
+        settings.append(own if own.line else seen.settings.origins.of("assertion", "default"))
     return Told(where, "the head below would be sent", settings)
 
 

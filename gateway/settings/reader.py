@@ -33,6 +33,7 @@ from gateway.settings.sections import (
     GATES,
     OVERRIDABLE,
     SECTIONS,
+    AssertionSettings,
     AuditSettings,
     BodySettings,
     BreakerSettings,
@@ -65,8 +66,12 @@ _MADE: dict[str, Any] = {
     "cors": CorsSettings,
     "body": BodySettings,
     "breaker": BreakerSettings,
+    "assertion": AssertionSettings,
     "audit": AuditSettings,
 }
+
+#: Paths that no route can have.
+_OWN = ("/health", "/.well-known/gateway/jwks.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +91,7 @@ class Settings:
     body: BodySettings
     breaker: BreakerSettings
     upstream: UpstreamSettings
+    assertion: AssertionSettings
     audit: AuditSettings
     plans: tuple[tuple[str, RateLimitSettings], ...]
     routes: tuple[RouteSettings, ...]
@@ -222,12 +228,17 @@ class _Reader:
         self._warnings += checks.jwt(values["jwt"], lines, self._directory)
         checks.upstream(values["upstream"], lines, self._directory)
         checks.audit(values["audit"], lines, self._environ)
+        self._warnings += checks.assertion(
+            values["assertion"], values["gateway"], lines, self._directory, self._environ
+        )
         made = {name: cls(**values[name]) for name, cls in _MADE.items()}
         made["jwt"] = _jwt(values["jwt"])
         made["upstream"] = UpstreamSettings(**values["upstream"])
         planned = read_plans(plans, values["ratelimit"], lines, self.problems, self._value)
         checks.cost(values["ratelimit"], planned, lines)
         found = [self._route(section, made, values, planned) for section in routes]
+        if any(route is not None and route.assertion != "no" for route in found):
+            checks.unkept(values["assertion"], lines)
         if not routes:
             self.problems.add(0, "", "", "no [route /path]; a gateway needs at least one")
         self._twice(routes)
@@ -302,6 +313,7 @@ class _Reader:
             option.attribute: self._value(option, section, section.options.get(option.name))
             for option in ROUTE_OPTIONS
         }
+        given["assertion"] = given["assertion"] or values["assertion"]["default"]
         if "upstream" not in section.options:
             self.problems.add(section.line, section.title, "upstream",
                               "missing; a route needs one, e.g. upstream = http://127.0.0.1:9001")  # fmt: skip
@@ -353,8 +365,9 @@ class _Reader:
         elif not canonical(plain) or prefix.endswith("//"):
             self.problems.add(section.line, section.title, "",
                               "a prefix is whole plain segments, such as /api/v1/users")  # fmt: skip
-        elif plain == "/health":
-            self.problems.add(section.line, section.title, "", "/health is answered by the gateway")
+        elif plain in _OWN:
+            says = f"{plain} is answered by the gateway"
+            self.problems.add(section.line, section.title, "", says)
         return plain
 
     def _override(

@@ -12,8 +12,8 @@ SECRET = "s" * 40
 NOW = 1_700_000_000.0
 
 
-def configuration(seed: int) -> str:
-    """An INI file."""
+def configuration(seed: int, key_file: str) -> str:
+    """An INI file; C{key_file}: of assertions."""
     dice = random.Random(seed)  # noqa: S311 - no secret
 
     def maybe(text: str, chance: float = 0.3) -> list[str]:
@@ -39,12 +39,13 @@ def configuration(seed: int) -> str:
     lines += ["[cors]", *maybe("allow_origin = https://a.example, https://b.example", 0.5)]
     lines += maybe("enabled = no", 0.2)
     lines += ["[body]", *maybe("max_size = 3", 0.4), "[breaker]", *maybe("failures = 2", 0.6)]
+    lines += ["[assertion]", f"key_file = {key_file}", *maybe("default = user")]
     for prefix in ("/a", "/a/staff", "/a/dear", "/b"):
         lines += [f"[route {prefix}]", f"upstream = http://127.0.0.1:9{dice.choice(('', '/base'))}"]
         lines += maybe("require.role = staff, admin") + maybe("require.scope = read, write", 0.2)
         lines += maybe("require.claim.team = x", 0.2) + maybe("methods = GET", 0.2)
         lines += maybe("ip.allow = 192.0.2.0/24", 0.2) + maybe("cors.enabled = no", 0.2)
-        lines += maybe("keep_host = yes", 0.2) + maybe("body.max_size = 2", 0.2)
+        lines += maybe("keep_host = yes", 0.2) + maybe("assertion = request", 0.2) + maybe("body.max_size = 2", 0.2)
         lines += limit("ratelimit.") if dice.random() < 0.2 else maybe("ratelimit.cost = 2", 0.2)
     return "\n".join(lines) + "\n"
 

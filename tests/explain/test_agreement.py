@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from gateway.assertion.keys import generate
 from gateway.chain import STAGES
 from gateway.explain.run import Asked, Seen, run
 from gateway.explain.stages import EXPLAINED
@@ -17,7 +19,7 @@ from tests.explain.generated import NOW, configuration, requests
 from tests.test_express import Gateway
 
 CONFIGURATIONS, REQUESTS = 30, 50
-_VARIABLE = re.compile(rb"(Date: |X-Request-ID: |X-Response-Time: )[^\r]*|\"request_id\": \"[^\"]*\"")
+_VARIABLE = re.compile(rb"(Date: |X-Request-ID: |X-Response-Time: |X-Gateway-Assertion: )[^\r]*|\"request_id\": \"[^\"]*\"")
 
 
 @pytest.fixture
@@ -42,11 +44,13 @@ def plain(data: bytes) -> bytes:
     return _VARIABLE.sub(b"", data)
 
 
-def test_explain_says_what_the_gateway_does(patches: pytest.MonkeyPatch) -> None:
+def test_explain_says_what_the_gateway_does(patches: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Status, reason, route, answer and forwarded head are as explained, and explaining counts nothing."""
+    key_file = tmp_path / "key.pem"
+    key_file.write_bytes(generate())
     found: Counter[str] = Counter()
     for seed in range(CONFIGURATIONS):
-        found += agreed(patches, seed)
+        found += agreed(patches, seed, str(key_file))
     assert found.total() == CONFIGURATIONS * REQUESTS >= 1000
     assert found.keys() >= {
         "forwarded", "answered", "request", "path", "address", "no_token", "signature", "expired", "token",
@@ -55,10 +59,10 @@ def test_explain_says_what_the_gateway_does(patches: pytest.MonkeyPatch) -> None
     assert found["forwarded"] >= 200
 
 
-def agreed(patches: pytest.MonkeyPatch, seed: int) -> Counter[str]:
+def agreed(patches: pytest.MonkeyPatch, seed: int, key_file: str) -> Counter[str]:
     """One configuration and its requests, each explained and then asked; how often which reason came."""
     now = [NOW]
-    gateway = Gateway(True, patches, now, ini=configuration(seed))
+    gateway = Gateway(True, patches, now, ini=configuration(seed, key_file))
     verdicts: Counter[str] = Counter()
     try:
         for peer, raw, body, later, status in requests(seed, REQUESTS):

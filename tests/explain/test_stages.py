@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import time
+from pathlib import Path
 from typing import Any
 
 import jwt
 import pytest
-from twisted.internet.task import Clock
 
 from gateway.explain.command import look
+from gateway.explain.nowhere import Nowhere
 from gateway.explain.run import Asked, run
 from gateway.explain.told import as_dict, as_text, steps
 from gateway.service import GatewayService
@@ -156,7 +157,7 @@ def test_secrets_stay_hidden() -> None:
 
 def test_explaining_leaves_a_serving_gateway_alone() -> None:
     """A hundred explanations of one request change no counter, no cache and no circuit."""
-    service = GatewayService(parse(INI, {}), Clock())
+    service = GatewayService(parse(INI, {}), Nowhere())
     lane: Any = service.generation.resource
     raw = b"GET /api/7 HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer " + token() + b"\r\n\r\n"
     told: list[Any] = []
@@ -165,6 +166,17 @@ def test_explaining_leaves_a_serving_gateway_alone() -> None:
     assert {seen.count.remaining for seen in told} == {6}
     assert service.buckets.size() == 0
     assert len(lane.parts.tokens) == 0
+
+
+def test_assertions_are_part_of_the_head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A route's assertion is shown hidden, with the setting that asks for it; explaining keeps no key."""
+    monkeypatch.chdir(tmp_path)
+    ini = INI.replace("[route /open]", "[route /open]\nassertion = user")
+    _, text = explained("/open", token(), ini=ini)
+    assert "  | X-Gateway-Assertion: (hidden)\n" in text
+    number = ini.split("\n").index("assertion = user") + 1
+    assert f"[route /open] assertion = user (gateway.ini line {number})" in text
+    assert not list(tmp_path.iterdir())
 
 
 def test_json_says_the_same() -> None:
