@@ -1,6 +1,6 @@
 # -*- test-case-name: tests.test_cli -*-
 """
-The C{gateway} command: C{check}, C{explain}, C{token} and C{audit}.
+The C{gateway} command: C{check}, C{explain}, C{revoke}, C{token} and C{audit}.
 
 Each tool reads the same INI file as the daemon and starts nothing. Exit status: 0 done,
 1 something is wrong with what it was given.
@@ -49,6 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     from gateway.explain import command as explain
+    from gateway.revocation import command as revoke
 
     parser = argparse.ArgumentParser(prog="gateway", description="Tools of the API gateway.")
     tools = parser.add_subparsers(required=True, metavar="TOOL")
@@ -68,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     token.add_argument("--key", help="private key (PEM) where the INI names a public one")
     token.set_defaults(run=_token)
     explain.add_parser(tools, _DEFAULT)
+    revoke.add_parser(tools, _DEFAULT)
     audit = tools.add_parser("audit", help="show the last rows of the audit log")
     audit.add_argument("--config", default=_DEFAULT)
     audit.add_argument("--database", help="the database itself, instead of an INI file's")

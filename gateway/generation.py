@@ -16,6 +16,7 @@ from typing import Any
 
 from twisted.web.resource import IResource
 
+from gateway.admission.identity import Identity
 from gateway.admission.inflight import Flying
 from gateway.admission.peers import TrustedProxies
 from gateway.admission.refused import RefusedLimit
@@ -43,6 +44,7 @@ from gateway.settings import GatewaySettings, Settings
 from gateway.stores.failover import Failover
 from gateway.stores.memory import MemoryBuckets
 from gateway.upstream.targets import Targets
+from gateway.verdicts import Refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,7 @@ class Lasting:
     @ivar reactor: connects to upstreams.
     @ivar now: the wall clock, unix seconds.
     @ivar clock: monotonic seconds.
+    @ivar revoked: see L{TokenCache}.
     """
 
     reactor: Any
@@ -62,6 +65,7 @@ class Lasting:
     now: Callable[[], float]
     clock: Callable[[], float]
     flying: Flying = field(default_factory=Flying)
+    revoked: Callable[[bytes, Identity], Refused | None] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
@@ -100,6 +104,7 @@ def generation(
     keys = assertion_keys(settings)
     routes = routes_of(settings, terms, targets, rules, keys)
     tokens = _tokens(settings, rules, before)
+    tokens.revoked = lasting.revoked
     refused = refused_limit(settings.ratelimit, rules)
     parts = Parts(
         audit=lasting.audit,

@@ -32,6 +32,10 @@ from gateway.http.sweep import Sweep
 from gateway.listeners import Listeners
 from gateway.notify import Manager
 from gateway.reloading import Reloading
+from gateway.revocation.enforced import obey, refusal
+from gateway.revocation.entries import Entry, Revocations
+from gateway.revocation.journal import Journal
+from gateway.revocation.watch import Watch
 from gateway.settings import Settings
 from gateway.sockets import CannotListen, Sockets
 from gateway.stores.memory import MemoryBuckets
@@ -91,9 +95,11 @@ class GatewayService(Service):
             note=self._note,
             worker=place.worker if place is not None else 0,
         )
+        self.revocations = Revocations()
         self.lasting = Lasting(
-            reactor, self.sweep, self.audit, self.buckets, now=time.time, clock=time.monotonic
-        )
+            reactor, self.sweep, self.audit, self.buckets, now=time.time, clock=time.monotonic,
+            revoked=refusal(self.revocations),
+        )  # fmt: skip
         self.generation = first = generation(settings, self.lasting)
         self.site = Site(first.resource, first.heads, self.sweep, first.limits, fault, Exchange)
         hold(first, self.lasting, self.site)
@@ -103,6 +109,12 @@ class GatewayService(Service):
             )
         share = place.share(self.site.__len__) if place is not None else None
         self.listeners = Listeners(reactor, self.site, sockets or Sockets(), share)
+        self.revocations.heard.append(self._obey)
+        #: Brings in what is revoked elsewhere.
+        self.watch = Watch(
+            self.revocations, Journal(settings.gateway.revocations), time.time, reactor,
+            self.store.state if self.store is not None else None,
+        )  # fmt: skip
         self.manager = Manager(reactor, self.audit.seen, self.site.__len__)
         self.descriptor_limit = 0
         self.supervised = place is not None
@@ -132,6 +144,7 @@ class GatewayService(Service):
             raise SystemExit(f"gateway: the audit database can't be used: {error}") from None
         self.sweep.beats.append(self._forget)
         self.sweep.start()
+        self.watch.start()
         if self.store is not None:
             try:
                 self.store.start()
@@ -158,6 +171,14 @@ class GatewayService(Service):
         refused = self.generation.refused
         if refused is not None:
             refused.buckets.sweep(now)
+
+    def _obey(self, entries: list[Entry]) -> None:
+        """Something has been revoked."""
+        forgotten, cut = obey(entries, self.generation.tokens, self.site)
+        self._log.info(
+            "{count} revocations: {forgotten} verified tokens forgotten, {cut} requests cut",
+            count=len(entries), forgotten=forgotten, cut=cut,
+        )  # fmt: skip
 
     def _running(self) -> None:
         # Plain twistd dies of SIGTERM; the reactor's own handlers are set after services
@@ -234,6 +255,7 @@ class GatewayService(Service):
                 call.cancel()
         self.generation.targets.abort()
         self.sweep.stop()
+        self.watch.stop()
         if self.store is not None:
             await self.store.stop()
         await self.in_thread(self.audit.stop, AUDIT_GRACE)

@@ -39,6 +39,7 @@ class Reason(Enum):
     SIGNATURE = ("signature", 401, "Invalid token signature")
     EXPIRED = ("expired", 401, "Token expired")
     TOKEN = ("token", 401, "Token validation failed")
+    REVOKED = ("revoked", 401, "Token validation failed")
     LIMIT_REFUSED = ("limit_refused", 429, "Rate limit exceeded")
     # Stage 6: the rate limit
     LIMIT = ("limit", 429, "Rate limit exceeded")

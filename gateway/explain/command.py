@@ -12,15 +12,14 @@ import json
 import os
 import re
 import sys
-import time
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from gateway.explain.run import Asked, Seen, run
 from gateway.explain.told import as_dict, as_text
+from gateway.revocation.times import parse_moment
 from gateway.settings import Settings, SettingsError, read
 
 _METHOD = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -127,7 +126,8 @@ def asked_of(options: argparse.Namespace) -> Asked:
         raw = "\r\n".join([*lines, "", ""]).encode("latin-1")
     except UnicodeEncodeError:
         raise ValueError("the URL and the headers: only what can be sent as it is") from None
-    return Asked(raw, _peer(options.ip), _moment(options.at))
+    at = parse_moment(options.at) if options.at is not None else None
+    return Asked(raw, _peer(options.ip), at)
 
 
 def _place(url: str) -> tuple[str, str]:
@@ -150,17 +150,3 @@ def _peer(text: str) -> str | None:
         return str(ipaddress.ip_address(text))
     except ValueError:
         raise ValueError(f"--ip {text}: expected an address, or unix") from None
-
-
-def _moment(text: str | None) -> float | None:
-    if text is None:
-        return None
-    try:
-        return float(text)
-    except ValueError:
-        pass
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        raise ValueError(f"--at {text}: expected unix seconds, or 2026-01-31T12:00:00Z") from None
-    return found.timestamp() if found.tzinfo is not None else time.mktime(found.timetuple())

@@ -169,6 +169,16 @@ def _state(environ: Mapping[str, str]) -> Path:
     return Path(environ.get("STATE_DIRECTORY", "").partition(":")[0] or ".").absolute()
 
 
+def revocations(values: dict[str, Any], lines: Lines, environ: Mapping[str, str]) -> None:
+    """[gateway] revocations: a file, in a folder that is there."""
+    path = _state(environ) / (values["revocations"] or f"{values['name']}-revocations")
+    values["revocations"] = str(path)
+    if path.is_dir():
+        lines.say("gateway", "revocations", f"{path} is a folder; expected a file")
+    elif not path.parent.is_dir():
+        lines.say("gateway", "revocations", f"there is no folder {path.parent}")
+
+
 def jwt(values: dict[str, Any], lines: Lines, directory: Folder) -> list[str]:
     """[jwt]: the one key of one family; replaces file names by what is in them."""
     warnings: list[str] = []

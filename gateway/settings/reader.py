@@ -221,6 +221,7 @@ class _Reader:
         lines = checks.Lines(self.problems, common)
         values["gateway"]["edge"] = values["gateway"]["edge"] or socket.gethostname()
         checks.gateway(values["gateway"], lines, self._processors)
+        checks.revocations(values["gateway"], lines, self._environ)
         checks.ratelimit(values["ratelimit"], lines, "ratelimit")
         self._warnings += checks.store(
             values["ratelimit"], values["gateway"], lines, self._directory, self._environ

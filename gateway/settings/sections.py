@@ -77,6 +77,7 @@ class GatewaySettings:
     shutdown_grace: float
     worker_timeout: float
     cpu_affinity: str
+    revocations: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,6 +361,10 @@ SECTIONS: dict[str, tuple[str, tuple[Option, ...]]] = {
         Option("cpu_affinity", Type(_affinity, "no, yes, or numbers of processors"), "no",
                "Where there are several workers: yes binds each to a processor of its own, in "
                "turn; a list such as 2, 3, 4 to those. Worth it where nothing else runs.", "yes"),
+        Option("revocations", TEXT, "",
+               "Where gateway revoke keeps what is no longer good; relative to $STATE_DIRECTORY or the "
+               "working directory. Default: NAME-revocations there.", "/var/lib/gateway/revocations",
+               restart=True),
     )),
     "jwt": ("Who may come in: tokens, and the key they are verified with.", (
         Option("algorithms", Type(_algorithms, "algorithms"), "HS256",

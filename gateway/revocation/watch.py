@@ -1,0 +1,105 @@
+# -*- test-case-name: tests.revocation.test_watch -*-
+"""
+Brings what is revoked anywhere into force here: from the machine's file, which is looked at
+twice a second, and through the store that processes share, if there is one. Lets a broken
+file pass with what it said before.
+
+What comes from the file is told to the others, and what they tell is kept in the file: each
+machine has all of it on disk, whatever becomes of the store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+from gateway.revocation.entries import Entry, Revocations, from_json
+from gateway.revocation.journal import Journal
+
+#: Seconds between two looks at the file.
+LOOK = 0.5
+
+#: The kind of entries in the shared store, and seconds they stay there at most.
+_KIND, _LONGEST = "revoked", 3650 * 86400.0
+
+#: Looks after which entries that no token can concern are forgotten.
+_TIDY = 120
+
+
+class Watch:
+    """
+    @param now: the wall clock, unix seconds.
+    @param state: what processes tell each other (L{gateway.stores.shared.SharedState}), or
+        C{None}.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self, revocations: Revocations, journal: Journal, now: Callable[[], float], clock: Any,
+        state: Any = None,
+    ) -> None:  # fmt: skip
+        self._revocations = revocations
+        self._journal = journal
+        self._now = now
+        self._state = state
+        self._unkept: list[Entry] = []
+        self._told_trouble = ""
+        self._looks = 0
+        self._loop = LoopingCall(self.look)
+        self._loop.clock = clock
+        if state is not None:
+            state.before.append(self.look)
+            state.listen(_KIND, self._heard)
+        self.look()
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._loop.start(LOOK, now=False)
+
+    def stop(self) -> None:
+        """Look no more."""
+        if self._loop.running:
+            self._loop.stop()
+
+    def look(self) -> None:
+        """Learn what is new in the file; keep there what others have told."""
+        now = self._now()
+        self._looks += 1
+        if self._looks % _TIDY == 0:
+            self._revocations.forget(now)
+        try:
+            if self._unkept:
+                self._journal.add(self._unkept, now)
+                self._unkept = []
+            if self._journal.changed():
+                self._tell(self._revocations.merge(self._journal.load(), now), now)
+            self._told_trouble = ""
+        except (OSError, ValueError) as error:
+            if str(error) != self._told_trouble:
+                self._told_trouble = str(error)
+                self._log.error("revocations can't be kept or read: {error}", error=error)
+
+    def _tell(self, news: list[Entry], now: float) -> None:
+        for entry in news:
+            verb = "no longer revoked" if entry.undone else "revoked"
+            self._log.info("{verb}: {entry}", verb=verb, entry=str(entry))
+            if self._state is not None:
+                left = min(entry.until - now, _LONGEST)
+                self._state.put(_KIND, f"{entry.kind}:{entry.value}", entry.to_json(), left)
+
+    def _heard(self, _key: str, payload: str, _seconds: float) -> None:
+        entry = from_json(payload)
+        if entry is None:
+            self._log.warn("another process told a revocation that is none")
+            return
+        news = self._revocations.merge([entry], self._now())
+        for each in news:
+            verb = "no longer revoked" if each.undone else "revoked"
+            self._log.info("{verb} elsewhere: {entry}", verb=verb, entry=str(each))
+        if len(self._unkept) < 100_000:
+            self._unkept += news
+
