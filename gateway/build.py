@@ -19,9 +19,9 @@ from gateway.admission.identity import IdentityRules
 from gateway.admission.origins import CorsRules
 from gateway.admission.refused import RefusedLimit
 from gateway.admission.windows import Combined, FixedWindow, Gcra, Rule, SlidingWindow
-from gateway.exchange import trailer_rules
 from gateway.assertion.keys import SigningKey, generate, kept, signing_keys
 from gateway.assertion.signer import Assertion
+from gateway.exchange import trailer_rules
 from gateway.keys import VerificationKey, hmac_key, public_key
 from gateway.routing.expression import Expression
 from gateway.routing.hours import Hours, Span

@@ -11,7 +11,7 @@ engine's own channel, from bytes.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
@@ -29,6 +29,7 @@ from gateway.http.heads import RequestHeads
 from gateway.http.site import Limits, Site
 from gateway.http.sweep import Sweep
 from gateway.settings import Settings
+from gateway.shadow import Shadow
 from gateway.shell import Shell
 from gateway.upstream.forward import Forwarded
 
@@ -54,6 +55,7 @@ class Seen:
     What happened to it.
 
     @ivar way: the names of the stages it reached, in order; C{Forwarded} is the last.
+    @ivar details: the audit's C{detail} when it reached each of them.
     @ivar absent: the names of the stages that this configuration has no use for.
     @ivar face: the request; C{None} if the bytes were none.
     @ivar count: the limiter's, once it was asked.
@@ -66,8 +68,10 @@ class Seen:
     parts: Parts
     asked: Asked
     way: list[str] = field(default_factory=list)
+    details: list[str] = field(default_factory=list)
     absent: set[str] = field(default_factory=set)
     face: Any = None
+    terms: Any = None
     count: Any = None
     answer: bytes = b""
     head: bytes = b""
@@ -90,6 +94,28 @@ class Seen:
             return FAULTS[self.status].code
         return self.exchange.reason
 
+    def noted(self, stage: str) -> str:
+        """What the audit's C{detail} has got from a stage that was reached."""
+        at = self.way.index(stage)
+        later = [*self.details, self.exchange.detail][at + 1]
+        return later[len(self.details[at]) :].removeprefix(", ")
+
+    def shadowed(self, stage: str) -> bool:
+        """Whether the stage let pass what it would have refused."""
+        return self.noted(stage).startswith("shadow:")
+
+    def code(self, stage: str) -> str:
+        """Why the stage refused, or would have."""
+        noted = self.noted(stage)
+        if noted.startswith("shadow:"):
+            return noted.removeprefix("shadow:").partition(" ")[0]
+        return self.reason
+
+    def said(self, stage: str) -> str:
+        """More about it."""
+        noted = self.noted(stage)
+        return noted.partition(" ")[2] if noted.startswith("shadow:") else noted
+
     @property
     def allowed(self) -> bool:
         """Whether nobody refused."""
@@ -111,8 +137,15 @@ class _Recorded(Shell):
         self._seen = seen
 
     def render(self, request: Any) -> Any:
-        self._seen.face = request
-        self._seen.way.append(self._name)
+        seen, exchange = self._seen, request.exchange
+        seen.face = request
+        seen.way.append(self._name)
+        seen.details.append(exchange.detail)
+        terms = exchange.terms
+        if terms is not None and terms.shadow is not None and terms is not seen.terms:
+            # What would be refused is counted; this is none of it.
+            shadow = Shadow(terms.shadow.gates, terms.route, {})
+            seen.terms = exchange.terms = replace(terms, shadow=shadow)
         return self._inner.render(request)
 
 

@@ -7,7 +7,7 @@ nothing: the verdict is the stage's own.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from gateway.admission.addresses import Networks
 from gateway.admission.ratelimit import limit_key
@@ -123,7 +123,7 @@ def _in_flight(seen: Seen, passed: bool) -> Told:
 def _authenticated(seen: Seen, passed: bool) -> Told:
     terms = seen.exchange.terms or seen.parts.terms
     settings = _deciding(seen, "jwt", "algorithms", "secret", "secret_file", "public_key_file")
-    if getattr(terms, "public", False):
+    if terms.public:
         return Told("nothing", "the route is public",
                     [seen.settings.origins.route(seen.route, "public")])  # fmt: skip
     raw = bearer(seen.face.authorization)
@@ -135,16 +135,18 @@ def _authenticated(seen: Seen, passed: bool) -> Told:
         why = "there is no bearer token" if count < 2 else "there may be only one"
         return Told(saw, why, [])
     saw = shown(raw)
-    if passed and seen.exchange.identity is not None:
+    if seen.exchange.identity is not None:
         who = seen.exchange.identity
         why = f"its signature is good; user {who.user}, role {who.role}"
         if who.expires != float("inf"):
             why += f", until {moment(who.expires)}"
+        if not passed:
+            why += f"; its address has sent too many refused tokens: {seen.said('Authenticated')}"
         return Told(saw, why, settings)
     now = seen.exchange.began
-    code = seen.reason
+    code = seen.code("Authenticated")
     if code == "limit_refused":
-        why = f"its address has sent too many refused tokens: {seen.exchange.detail}"
+        why = f"its address has sent too many refused tokens: {seen.said('Authenticated')}"
         return Told(saw, why, _settings(seen, "ratelimit", "refused"))
     if code == "signature":
         return Told(saw, why_unsigned(raw, seen.settings.jwt.algorithms), settings)
@@ -152,7 +154,7 @@ def _authenticated(seen: Seen, passed: bool) -> Told:
         return Told(saw, f"it has expired; it is {moment(now)} now",
                     _settings(seen, "jwt", "leeway"))  # fmt: skip
     if code == "revoked":
-        return Told(saw, f"it has been revoked: {seen.exchange.detail}", [])
+        return Told(saw, f"it has been revoked: {seen.said('Authenticated')}", [])
     if code != "token":
         return Told(saw, f"nobody can say now: {code}", settings)
     why = why_invalid(raw, terms.identity, now)
@@ -223,35 +225,12 @@ def _permitted(seen: Seen, passed: bool) -> Told:
         return Told(saw, "the route asks for nothing more", [])
     if passed:
         return Told(saw, "all that the route asks for is there", asked)
-    if seen.reason == "method":
+    if seen.code("Permitted") == "method":
         return Told(saw, "the route does not allow this method",
                     [each for each in asked if each.option == "methods"])  # fmt: skip
-    detail = seen.exchange.detail
+    detail = seen.said("Permitted")
     told = [each for each in asked if detail and each.option.startswith(detail)]
-    if not told:
-        told = _missing(seen, [each for each in asked if each.option != "methods"])
-    names = ", ".join(dict.fromkeys(each.option for each in told))
-    return Told(saw, f"{names} is not met", told)
-
-
-def _missing(seen: Seen, asked: list[Origin]) -> list[Origin]:
-    """The requirements that a policy of themselves alone would refuse."""
-    from gateway.routing.policy import Policy  # noqa: PLC0415 - one of several ways to say it
-
-    identity = seen.exchange.identity
-    route = next((each for each in seen.settings.routes if each.prefix == seen.route), None)
-    if identity is None or route is None:
-        return asked
-    found = []
-    for origin in asked:
-        name = origin.option
-        alone: Any = {
-            "require.role": {"roles": route.require_role},
-            "require.scope": {"scopes": route.require_scope},
-        }.get(name, {"claims": [c for c in route.require_claims if name.endswith("." + c[0])]})
-        if Policy(**alone).judge(seen.face.method, identity.role, identity.claims) is not None:
-            found.append(origin)
-    return found or asked
+    return Told(saw, f"{detail or 'a requirement'} is not met", told or asked)
 
 
 def _sized(seen: Seen, passed: bool) -> Told:
@@ -283,6 +262,12 @@ def _forwarded(seen: Seen, passed: bool) -> Told:
         settings.append(own if own.line else seen.settings.origins.of("assertion", "default"))
     return Told(where, "the head below would be sent", settings)
 
+
+#: The sections whose C{mode} may let pass what a stage would refuse.
+GATES = {
+    "IPFiltered": "ip", "Authenticated": "ratelimit", "RateLimited": "ratelimit",
+    "Permitted": "require", "SizeLimited": "body", "CircuitBroken": "breaker",
+}  # fmt: skip
 
 #: What tells of each stage, by its name in L{gateway.chain}.
 EXPLAINED: dict[str, Callable[[Seen, bool], Told]] = {

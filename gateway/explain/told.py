@@ -12,7 +12,7 @@ from typing import Any
 
 from gateway.chain import STAGES
 from gateway.explain.run import Seen
-from gateway.explain.stages import EXPLAINED
+from gateway.explain.stages import EXPLAINED, GATES
 from gateway.settings.origins import Origin
 
 #: Fields whose values nobody should read over a shoulder.
@@ -34,7 +34,7 @@ class Step:
     One stage.
 
     @ivar verdict: C{passed}, C{refused}, C{answered}, C{forwarded}; C{not reached}; C{off}
-        where the configuration has no use for it.
+        where the configuration has no use for it; or passed in shadow mode.
     """
 
     number: int
@@ -58,8 +58,13 @@ def steps(seen: Seen) -> list[Step]:
             found.append(Step(number, name, "not reached"))
         else:
             passed = seen.way[-1] != name or bool(seen.head)
-            told = EXPLAINED[name](seen, passed)
+            shadowed = passed and seen.shadowed(name)
+            told = EXPLAINED[name](seen, passed and not shadowed)
             verdict = _VERDICTS[passed] if passed or not seen.allowed else "answered"
+            if shadowed:
+                mode = seen.settings.origins.of(GATES[name], "mode", seen.route)
+                told = told._replace(settings=[*told.settings, mode])
+                verdict = "passed in shadow mode; would be refused"
             if name == "Forwarded" and passed:
                 verdict = "forwarded"
             found.append(Step(number, name, verdict, told.saw, told.why, tuple(told.settings)))

@@ -44,9 +44,14 @@ def configuration(seed: int, key_file: str) -> str:
         lines += [f"[route {prefix}]", f"upstream = http://127.0.0.1:9{dice.choice(('', '/base'))}"]
         lines += maybe("require.role = staff, admin") + maybe("require.scope = read, write", 0.2)
         lines += maybe("require.claim.team = x", 0.2) + maybe("methods = GET", 0.2)
+        lines += maybe("require.ip = 192.0.2.0/24", 0.2) + maybe("require.scope.POST = write", 0.2)
+        lines += maybe("require.time = Mon-Fri 08:00-18:00 Europe/Berlin", 0.1)
         lines += maybe("ip.allow = 192.0.2.0/24", 0.2) + maybe("cors.enabled = no", 0.2)
         lines += maybe("keep_host = yes", 0.2) + maybe("assertion = request", 0.2) + maybe("body.max_size = 2", 0.2)
         lines += limit("ratelimit.") if dice.random() < 0.2 else maybe("ratelimit.cost = 2", 0.2)
+        for gate in ("ip", "ratelimit", "require", "body", "breaker"):
+            lines += maybe(f"{gate}.mode = shadow", 0.1)
+    lines += ["[route /open]", "upstream = http://127.0.0.1:9", "public = yes", *maybe("require.ip = 192.0.2.0/24")]
     return "\n".join(lines) + "\n"
 
 
@@ -64,7 +69,7 @@ def _token(dice: random.Random) -> bytes:
     return jwt.encode(claims, key, algorithm).encode()
 
 
-PATHS = [b"/a", b"/a/b?q=1", b"/a/staff", b"/a/staff/x", b"/a/dear", b"/b/", b"/health", b"/none", b"/a//b",
+PATHS = [b"/a", b"/a/b?q=1", b"/a/staff", b"/a/staff/x", b"/a/dear", b"/b/", b"/open", b"/health", b"/none", b"/a//b",
          b"/a/%2e", b"/a;x", b"/a/%2561", b"*"]  # fmt: skip
 FIELDS = [b"Origin: https://b.example", b"Origin: https://evil.example", b"X-User-ID: root", b"x_user_role: admin",
           b"User-Agent: u", b"X-Forwarded-For: 192.0.2.7", b"X-Forwarded-For: 198.51.100.9, 10.0.0.3",
@@ -87,7 +92,7 @@ def requests(seed: int, count: int) -> Iterator[tuple[str, bytes, bytes, float, 
         authorization = usually(good, b"bearer " + tokens[0], b"Basic x", b"", good[:-3] + b"abc", b"Bearer x.y")
         version = usually(b"HTTP/1.1", b"HTTP/1.1", b"HTTP/1.1", b"HTTP/1.0", b"HTTP/2.0")
         body = usually(b"", b"body")
-        lines = [b"%s %s %s" % (method, dice.choice(PATHS[:6] * 3 + PATHS), version), b"Host: h"]
+        lines = [b"%s %s %s" % (method, dice.choice(PATHS[:7] * 3 + PATHS), version), b"Host: h"]
         lines += dice.sample(FIELDS, usually(0, 1, 2))
         lines += [b"Authorization: " + authorization] if authorization else []
         lines += [b"Content-Length: 4"] if body else []

@@ -51,6 +51,7 @@ def test_explain_says_what_the_gateway_does(patches: pytest.MonkeyPatch, tmp_pat
     found: Counter[str] = Counter()
     for seed in range(CONFIGURATIONS):
         found += agreed(patches, seed, str(key_file))
+    assert found.pop("shadow") >= 20
     assert found.total() == CONFIGURATIONS * REQUESTS >= 1000
     assert found.keys() >= {
         "forwarded", "answered", "request", "path", "address", "no_token", "signature", "expired", "token",
@@ -82,6 +83,9 @@ def agreed(patches: pytest.MonkeyPatch, seed: int, key_file: str) -> Counter[str
             if gateway.rows and not said.head:
                 row = gateway.rows[-1]
                 assert (row[5], row[9], row[11]) == (said.status, said.route, said.reason)
+            if gateway.rows:
+                assert gateway.rows[-1][-1] == said.exchange.detail
+                verdicts["shadow"] += "shadow:" in said.exchange.detail
             text = as_text(said, [])
             assert all(step.why or step.verdict in ("off", "not reached") for step in steps(said)), text
             assert as_dict(said, [])["status"] == (said.status or None)

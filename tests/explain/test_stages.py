@@ -168,6 +168,24 @@ def test_explaining_leaves_a_serving_gateway_alone() -> None:
     assert len(lane.parts.tokens) == 0
 
 
+def test_shadow_mode_is_told() -> None:
+    """What passes only because its gate is in shadow mode is told so, with the reason it would have been refused for."""
+    ini = INI.replace("[route /api]", "[route /api]\nrequire.mode = shadow")
+    found, text = explained("/api", token(role="user"), ini=ini)
+    assert found["Permitted"].verdict == "passed in shadow mode; would be refused"
+    assert found["Permitted"].why == "require.role is not met"
+    assert "require.mode = shadow" in text
+    assert "ALLOWED" in text
+
+
+def test_public_routes() -> None:
+    """On a public route nobody looks at the token."""
+    ini = INI.replace("[route /open]", "[route /open]\npublic = yes")
+    found, text = explained("/open", token(exp=1), ini=ini)
+    assert (found["Authenticated"].verdict, found["Authenticated"].why) == ("passed", "the route is public")
+    assert "X-User-ID" not in text
+
+
 def test_assertions_are_part_of_the_head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A route's assertion is shown hidden, with the setting that asks for it; explaining keeps no key."""
     monkeypatch.chdir(tmp_path)
