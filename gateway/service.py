@@ -63,9 +63,11 @@ class GatewayService(Service):
     @ivar descriptor_limit: how many the process may have.
     @ivar supervised: whether this is a worker of several.
     @ivar when_ready: called when it serves.
+    @cvar only_looks: neither counts nor tells others anything; such a one is never started.
     """
 
     _log = Logger()
+    only_looks = False
 
     def __init__(
         self,
@@ -113,7 +115,7 @@ class GatewayService(Service):
         #: Brings in what is revoked elsewhere.
         self.watch = Watch(
             self.revocations, Journal(settings.gateway.revocations), time.time, reactor,
-            self.store.state if self.store is not None else None,
+            self.store.state if self.store is not None else None, keeps=not self.only_looks,
         )  # fmt: skip
         self.manager = Manager(reactor, self.audit.seen, self.site.__len__)
         self.descriptor_limit = 0

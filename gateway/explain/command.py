@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from gateway.explain.run import Asked, Seen, run
+from gateway.explain.run import Asked, Seen
 from gateway.explain.told import as_dict, as_text
 from gateway.revocation.times import parse_moment
 from gateway.settings import Settings, SettingsError, read
@@ -72,24 +72,15 @@ def explain(options: argparse.Namespace) -> int:
 def look(settings: Settings, asked: Asked) -> tuple[Seen, list[str]]:
     """Ask a gateway made of these settings, which never serves."""
     # Imported late: the other tools need no Twisted.
-    from gateway.explain.nowhere import Nowhere  # noqa: PLC0415
-    from gateway.express import ExpressLane  # noqa: PLC0415
-    from gateway.service import GatewayService  # noqa: PLC0415
+    from gateway.explain.asking import ask_now, ask_store  # noqa: PLC0415
 
     own = settings.assertion
     if not Path(own.generated).exists():
         # A key is made when the gateway starts, not by who asks about it.
         settings = replace(settings, assertion=replace(own, generated=""))
-    service = GatewayService(settings, Nowhere())
-    generation, lane = service.generation, service.generation.resource
-    assert isinstance(lane, ExpressLane)
-    found: list[Seen] = []
-    run(settings, lane.parts, generation.heads, generation.limits, asked).addCallback(found.append)
-    notes = [
-        "counters, circuits and verified tokens are in the memory of the processes that serve; "
-        "they were taken to be fresh."
-    ]
-    return found[0], notes
+    if isinstance(settings.ratelimit.store, str):
+        return ask_now(settings, asked)
+    return ask_store(settings, asked)
 
 
 def asked_of(options: argparse.Namespace) -> Asked:

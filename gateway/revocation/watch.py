@@ -34,18 +34,20 @@ class Watch:
     @param now: the wall clock, unix seconds.
     @param state: what processes tell each other (L{gateway.stores.shared.SharedState}), or
         C{None}.
+    @param keeps: whether what is heard is written, and what is read told; else only looks.
     """
 
     _log = Logger()
 
     def __init__(
         self, revocations: Revocations, journal: Journal, now: Callable[[], float], clock: Any,
-        state: Any = None,
+        state: Any = None, keeps: bool = True,
     ) -> None:  # fmt: skip
         self._revocations = revocations
         self._journal = journal
         self._now = now
         self._state = state
+        self._keeps = keeps
         self._unkept: list[Entry] = []
         self._told_trouble = ""
         self._looks = 0
@@ -72,7 +74,7 @@ class Watch:
         if self._looks % _TIDY == 0:
             self._revocations.forget(now)
         try:
-            if self._unkept:
+            if self._unkept and self._keeps:
                 self._journal.add(self._unkept, now)
                 self._unkept = []
             if self._journal.changed():
@@ -87,9 +89,12 @@ class Watch:
         for entry in news:
             verb = "no longer revoked" if entry.undone else "revoked"
             self._log.info("{verb}: {entry}", verb=verb, entry=str(entry))
-            if self._state is not None:
+            if self._state is not None and self._keeps:
                 left = min(entry.until - now, _LONGEST)
-                self._state.put(_KIND, f"{entry.kind}:{entry.value}", entry.to_json(), left)
+                # Each word has an entry of its own: a machine that comes back with an older one
+                # in its file must not put it in the place of a later one.
+                key = f"{entry.kind}:{entry.value}:{entry.at}:{entry.undone:d}"
+                self._state.put(_KIND, key, entry.to_json(), left)
 
     def _heard(self, _key: str, payload: str, _seconds: float) -> None:
         entry = from_json(payload)

@@ -83,10 +83,41 @@ def test_through_the_store(tmp_path: Path) -> None:
     clock.advance(LOOK)
     clock.advance(LOOK)
     assert [entry.value for entry in Journal(str(there.path)).load()] == ["a"]
-    assert (one.puts, other.puts) == (["jti:a"], [])
+    assert (one.puts, other.puts) == ([f"jti:a:{NOW}:0"], [])
     here.revoke(Entry("jti", "a", NOW + 1, undone=True))
     clock.advance(LOOK)
     assert not there.refuses("a")
+
+
+def test_a_machine_that_comes_back(tmp_path: Path) -> None:
+    """An old file does not bring back what was undone meanwhile: the later word is kept beside the older one."""
+    state = State()
+    machine = Machine(tmp_path, Clock(), state)
+    machine.revoke(Entry("jti", "a", NOW))
+    machine.revoke(Entry("jti", "a", NOW + 1, undone=True))
+    again = State()
+    Machine(tmp_path, Clock(), again)
+    machine.watch.look()
+    assert again.puts == state.puts == [f"jti:a:{NOW + 1}:1"]
+    late = Machine(tmp_path / "late", Clock(), late_state := State())
+    late.revoke(Entry("jti", "a", NOW))
+    late.watch.look()
+    assert late_state.puts == [f"jti:a:{NOW}:0"]
+    late_state.hears("any", Entry("jti", "a", NOW + 1, undone=True).to_json(), 1.0)
+    assert not late.refuses("a")
+
+
+def test_who_only_looks_writes_nothing(tmp_path: Path) -> None:
+    """What gateway explain hears is neither kept nor told."""
+    clock, state = Clock(), State()
+    path = tmp_path / "revocations"
+    Journal(str(path)).add([Entry("jti", "a", NOW)], NOW)
+    held = Revocations()
+    watch = Watch(held, Journal(str(path)), lambda: NOW, clock, state, keeps=False)
+    state.hears("any", Entry("jti", "b", NOW).to_json(), 1.0)
+    before = path.read_bytes()
+    watch.look()
+    assert (len(held), state.puts, path.read_bytes()) == (2, [], before)
 
 
 def test_rubbish_from_the_store_is_nothing(tmp_path: Path) -> None:

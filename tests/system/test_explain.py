@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gateway.cli import main
-from tests.system.tools import SECRET, Daemon, Upstream, gateway, token
+from tests.stores.valkey import Valkey
+from tests.system.tools import SECRET, WAIT, Daemon, Upstream, gateway, token
 
 USERS = "require.role = admin\nmethods = GET, DELETE\nratelimit.limit = 1000"
 ROUTES = """
@@ -76,3 +79,39 @@ def test_what_is_explained_happens(
 def plain(lines: list[str]) -> list[str]:
     """Without what differs from one request to the next."""
     return [IDENTIFIER.sub("ID", line) for line in lines]
+
+
+def test_counters_of_a_shared_store_are_read(
+    tmp_path: Path, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a shared store explain tells what the next request would meet, and counts nothing there."""
+    monkeypatch.setenv("JWT_SECRET", SECRET)
+    store = Valkey()
+    try:
+        options = f"limit = 3\nwindow = 1h\nstore = {store.url}\nstore_timeout = 10s"
+        with gateway(tmp_path, upstream, ratelimit=options) as daemon:
+            tok = token("eve")
+            for remaining in (2, 1, 0):
+                before = sorted(store.ask("KEYS", "*"))
+                for _ in range(2):
+                    status, found = asked(daemon, tok)
+                    assert (status, found["verdict"]) == (0, "allowed")
+                    assert f"3/1h: {remaining} more after this one" in json.dumps(found)
+                assert sorted(store.ask("KEYS", "*")) == before
+                assert daemon.get(tok=tok)["X-RateLimit-Remaining"] == str(remaining)
+            status, found = asked(daemon, tok)
+            assert (status, found["status"], found["reason"]) == (1, 429, "limit")
+            assert daemon.get(tok=tok).status == 429
+            store.kill()
+            status, found = asked(daemon, tok)
+            assert found["notes"] == ["the shared store can't be asked now; nothing is known of its counters and circuits."]
+            assert any(each["section"] == "ratelimit" and each["option"] == "on_store_failure" for stage in found["stages"] for each in stage["settings"])
+    finally:
+        store.stop()
+
+
+def asked(daemon: Daemon, tok: str) -> tuple[int, dict[str, Any]]:
+    """The same in a process of its own, whose reactor runs."""
+    words = ["explain", "--config", str(daemon.ini), "GET", "/api/v1/users/7", "--json", "--token", tok]
+    done = subprocess.run([sys.executable, "-m", "gateway.cli", *words], capture_output=True, timeout=WAIT, cwd=daemon.folder)
+    return done.returncode, json.loads(done.stdout)
