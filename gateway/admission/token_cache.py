@@ -90,7 +90,7 @@ class TokenCache:
         """What L{identify} says; nothing is kept of it."""
         entry = self._entries.get(b"Bearer " + raw)
         token = entry.token if entry is not None else self._verifier.verify(raw)
-        if isinstance(token, Refused):
+        if not isinstance(token, VerifiedToken):
             return token
         found = rules.identify(token, now)
         if isinstance(found, Refused) or self.revoked is None:

@@ -1,11 +1,13 @@
 # -*- test-case-name: tests.system.test_explain -*-
 """
-Makes a gateway that is never started, to ask it; lets nothing out but questions to the store
-that processes share, where there is one, by a script that writes nothing.
+Makes a gateway that is never started, to ask it; lets nothing out but questions without which
+nobody could say: to the store that processes share, by a script that writes nothing, and to
+those who vouch for tokens.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -17,9 +19,8 @@ from gateway.explain.run import Asked, Seen, run
 from gateway.express import ExpressLane
 from gateway.service import GatewayService
 from gateway.settings import Settings
-from gateway.stores.sharing import SharedStore
 
-#: Seconds to wait for a store; looks at whether it has answered in that time.
+#: Seconds to wait for somebody outside; looks at whether he has answered in that time.
 _PATIENCE, _LOOKS = 2.0, 200
 
 FRESH = (
@@ -37,49 +38,70 @@ class _Looking(GatewayService):
     only_looks = True
 
 
-def ask_now(settings: Settings, asked: Asked) -> tuple[Seen, list[str]]:
-    """Where all that is to be known is known at once."""
-    found: list[Seen] = []
-    _ask(_Looking(settings, Nowhere()), asked).addCallback(found.append)
-    return found[0], [FRESH]
+def ask(settings: Settings, asked: Asked) -> tuple[Seen, list[str]]:
+    """What would happen, and what to know about that."""
+    alone = isinstance(settings.ratelimit.store, str)
+    if alone:
+        service = _Looking(settings, Nowhere())
+        if not _outside(service):
+            found: list[Seen] = []
+            _run(service, asked).addCallback(found.append)
+            return found[0], [FRESH]
+    return _ask_outside(settings, asked)
 
 
-def ask_store(settings: Settings, asked: Asked) -> tuple[Seen, list[str]]:
-    """Where counters are elsewhere: runs the reactor until they have been read."""
+def _outside(service: GatewayService) -> Any:
+    """Those who vouch for tokens and are not this gateway, if there are any."""
+    sources = getattr(service.generation, "sources", None)
+    if sources is not None and (sources.issuers or sources.asked is not None):
+        return sources
+    return None
+
+
+def _ask_outside(settings: Settings, asked: Asked) -> tuple[Seen, list[str]]:
+    """Runs the reactor until all that must be known is known."""
     found: list[tuple[Seen, list[str]]] = []
 
-    async def ask(reactor: Any) -> None:
-        rate = replace(settings.ratelimit, store_timeout=_PATIENCE)
-        service = _Looking(replace(settings, ratelimit=rate), reactor)
-        assert service.store is not None
-        there = await _meet(service.store, reactor)
-        seen = await _ask(service, asked)
-        found.append((seen, [SHARED if there else AWAY]))
-        service.store.state.stop()
-        service.store.buckets.stop()
-        service.store.remote.stop()
+    async def main(reactor: Any) -> None:
+        patient = replace(settings.ratelimit, store_timeout=_PATIENCE)
+        service = _Looking(replace(settings, ratelimit=patient), reactor)
+        sources, store, notes = _outside(service), service.store, []
+        if sources is not None:
+            sources.start()
+            issuers = sources.issuers.values()
+            await _until(reactor, lambda: not any(each.keys.fetching for each in issuers))
+        if store is not None:
+            store.remote.only_look()
+            store.remote.start()
+            store.state.start()
+            there = await _until(reactor, lambda: store.state.looked > 0)
+            notes = [SHARED if there else AWAY]
+        found.append((await _run(service, asked), notes or [FRESH]))
+        if store is not None:
+            store.state.stop()
+            store.buckets.stop()
+            store.remote.stop()
+        if sources is not None:
+            sources.stop()
 
     try:
-        react(lambda reactor: Deferred.fromCoroutine(ask(reactor)))
+        react(lambda reactor: Deferred.fromCoroutine(main(reactor)))
     except SystemExit:
         if not found:
             raise
     return found[0]
 
 
-async def _meet(store: SharedStore, reactor: Any) -> bool:
-    """Connect, to read only, and hear what processes have told each other; whether it is there."""
-    store.remote.only_look()
-    store.remote.start()
-    store.state.start()
+async def _until(reactor: Any, known: Callable[[], bool]) -> bool:
+    """Whether it is known before patience ends."""
     for _ in range(_LOOKS):
-        if store.state.looked:
+        if known():
             return True
         await deferLater(reactor, _PATIENCE / _LOOKS)
-    return False
+    return known()
 
 
-def _ask(service: GatewayService, asked: Asked) -> Deferred[Seen]:
+def _run(service: GatewayService, asked: Asked) -> Deferred[Seen]:
     generation, lane = service.generation, service.generation.resource
     assert isinstance(lane, ExpressLane)
     return run(service.settings, lane.parts, generation.heads, generation.limits, asked)

@@ -72,15 +72,13 @@ def explain(options: argparse.Namespace) -> int:
 def look(settings: Settings, asked: Asked) -> tuple[Seen, list[str]]:
     """Ask a gateway made of these settings, which never serves."""
     # Imported late: the other tools need no Twisted.
-    from gateway.explain.asking import ask_now, ask_store  # noqa: PLC0415
+    from gateway.explain.asking import ask  # noqa: PLC0415
 
     own = settings.assertion
     if not Path(own.generated).exists():
         # A key is made when the gateway starts, not by who asks about it.
         settings = replace(settings, assertion=replace(own, generated=""))
-    if isinstance(settings.ratelimit.store, str):
-        return ask_now(settings, asked)
-    return ask_store(settings, asked)
+    return ask(settings, asked)
 
 
 def asked_of(options: argparse.Namespace) -> Asked:

@@ -157,7 +157,8 @@ def _authenticated(seen: Seen, passed: bool) -> Told:
         return Told(saw, f"it has been revoked: {seen.said('Authenticated')}", [])
     if code != "token":
         return Told(saw, f"nobody can say now: {code}", settings)
-    why = why_invalid(raw, terms.identity, now)
+    jwt = next((each.jwt for each in seen.settings.routes if each.prefix == seen.route), None)
+    why = why_invalid(raw, jwt or seen.settings.jwt, now)
     names = ("issuer", "audience", "require_exp", "role_claim")
     return Told(saw, why, _deciding(seen, "jwt", *names))
 

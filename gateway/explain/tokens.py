@@ -10,7 +10,8 @@ from typing import Any
 
 import jwt as pyjwt
 
-from gateway.admission.identity import IdentityRules, claim_of, field_text
+from gateway.admission.identity import claim_of, field_text
+from gateway.settings import JwtSettings
 
 
 def parts_of(raw: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -56,16 +57,14 @@ def why_unsigned(raw: bytes, algorithms: tuple[str, ...]) -> str:
     return f"its {alg} signature is not the configured key's"
 
 
-def why_invalid(raw: bytes, rules: Any, now: float) -> str:
-    """Why a well-signed token is not good all the same, in the order of the rules."""
+def why_invalid(raw: bytes, rules: JwtSettings, now: float) -> str:
+    """Why a well-signed token is not good all the same, in the order in which it is judged."""
     header, claims = parts_of(raw)
     if not header or not claims:
         return "it is not three parts of base64url that hold a header, claims and a signature"
     for name in ("crit", "b64", "zip"):
         if name in header:
             return f"its header has {name}, which is never accepted"
-    if not isinstance(rules, IdentityRules):
-        return "none of the rules that hold here takes it"
     if "exp" not in claims and rules.require_exp:
         return "it has no exp, and require_exp is on"
     nbf = claims.get("nbf")
@@ -73,9 +72,7 @@ def why_invalid(raw: bytes, rules: Any, now: float) -> str:
         return f"it is not valid before {moment(nbf)}"
     if rules.issuer and claims.get("iss") != rules.issuer:
         return f"its iss is {claims.get('iss', 'missing')}, not {rules.issuer}"
-    audience = claims.get("aud")
-    meant = audience if isinstance(audience, list) else [audience]
-    if rules.audience and rules.audience not in meant:
+    if rules.audience and rules.audience not in _listed(claims.get("aud")):
         return f"its aud is {claims.get('aud', 'missing')}, not {rules.audience}"
     for name, value in (("sub", claims.get("sub")), (rules.role_claim, _role(claims, rules))):
         if not isinstance(value, str):
@@ -85,5 +82,9 @@ def why_invalid(raw: bytes, rules: Any, now: float) -> str:
     return "its shape is not right (a member named twice, or a time that is no number)"
 
 
-def _role(claims: dict[str, Any], rules: IdentityRules) -> object:
+def _listed(value: object) -> list[object]:
+    return value if isinstance(value, list) else [value]
+
+
+def _role(claims: dict[str, Any], rules: JwtSettings) -> object:
     return claim_of(claims, rules.role_claim) or rules.default_role
