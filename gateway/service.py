@@ -115,7 +115,8 @@ class GatewayService(Service):
         #: Brings in what is revoked elsewhere.
         self.watch = Watch(
             self.revocations, Journal(settings.gateway.revocations), time.time, reactor,
-            self.store.state if self.store is not None else None, keeps=not self.only_looks,
+            self.store.state if self.store is not None else None,
+            keeps=not self.only_looks, in_thread=self.in_thread,
         )  # fmt: skip
         self.manager = Manager(reactor, self.audit.seen, self.site.__len__)
         self.descriptor_limit = 0

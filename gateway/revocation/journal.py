@@ -30,6 +30,7 @@ class Journal:
     def __init__(self, path: str) -> None:
         self.path = Path(path)
         self._seen: tuple[int, int, int] | None = None
+        self._lines: frozenset[str] = frozenset()
 
     def changed(self) -> bool:
         """Whether it is another version than the one last loaded."""
@@ -41,14 +42,24 @@ class Journal:
 
         @raise OSError: when it is there and can't be read.
         """
+        self._lines = frozenset()
+        return self.news()
+
+    def news(self) -> list[Entry]:
+        """
+        Those that are new since the last time: of many, the few that change are parsed.
+
+        @raise OSError: as L{load}.
+        """
         version = self._version()
         try:
             with self.path.open("rb") as file:
                 text = file.read(_MOST).decode("utf-8", "replace")
         except FileNotFoundError:
             text = ""
-        self._seen = version
-        found = map(from_json, text.splitlines())
+        lines = frozenset(text.splitlines())
+        self._seen, fresh, self._lines = version, lines - self._lines, lines
+        found = map(from_json, fresh)
         return [entry for entry in found if entry is not None]
 
     def add(self, entries: Iterable[Entry], now: float) -> list[Entry]:

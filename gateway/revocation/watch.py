@@ -13,8 +13,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from twisted.internet.defer import maybeDeferred
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from gateway.revocation.entries import Entry, Revocations, from_json
 from gateway.revocation.journal import Journal
@@ -25,6 +27,9 @@ LOOK = 0.5
 #: The kind of entries in the shared store, and seconds they stay there at most.
 _KIND, _LONGEST = "revoked", 3650 * 86400.0
 
+#: What others have told and the disk does not take.
+_MOST_UNKEPT = 100_000
+
 #: Looks after which entries that no token can concern are forgotten.
 _TIDY = 120
 
@@ -34,6 +39,7 @@ class Watch:
     @param now: the wall clock, unix seconds.
     @param state: what processes tell each other (L{gateway.stores.shared.SharedState}), or
         C{None}.
+    @param in_thread: calls what may wait for a disk, and returns a Deferred.
     @param keeps: whether what is heard is written, and what is read told; else only looks.
     """
 
@@ -41,13 +47,15 @@ class Watch:
 
     def __init__(
         self, revocations: Revocations, journal: Journal, now: Callable[[], float], clock: Any,
-        state: Any = None, keeps: bool = True,
+        state: Any = None, keeps: bool = True, in_thread: Callable[..., Any] = maybeDeferred,
     ) -> None:  # fmt: skip
         self._revocations = revocations
         self._journal = journal
         self._now = now
         self._state = state
         self._keeps = keeps
+        self._in_thread = in_thread
+        self._keeping = False
         self._unkept: list[Entry] = []
         self._told_trouble = ""
         self._looks = 0
@@ -73,17 +81,36 @@ class Watch:
         self._looks += 1
         if self._looks % _TIDY == 0:
             self._revocations.forget(now)
+        if self._unkept and self._keeps and not self._keeping:
+            self._keep(now)
         try:
-            if self._unkept and self._keeps:
-                self._journal.add(self._unkept, now)
-                self._unkept = []
             if self._journal.changed():
-                self._tell(self._revocations.merge(self._journal.load(), now), now)
+                self._tell(self._revocations.merge(self._journal.news(), now), now)
+        except Exception as error:
+            # Whatever it is, the next look must come.
+            self._trouble("read", error)
+
+    def _keep(self, now: float) -> None:
+        """Write what others have told, which may take its time."""
+        unkept, self._unkept, self._keeping = self._unkept, [], True
+
+        def kept(_: object) -> None:
+            self._keeping = False
             self._told_trouble = ""
-        except (OSError, ValueError) as error:
-            if str(error) != self._told_trouble:
-                self._told_trouble = str(error)
-                self._log.error("revocations can't be kept or read: {error}", error=error)
+
+        def failed(failure: Failure) -> None:
+            self._keeping = False
+            self._unkept = (unkept + self._unkept)[:_MOST_UNKEPT]
+            self._trouble("kept", failure.value)
+
+        # Its own journal: this one is watching.
+        journal = Journal(str(self._journal.path))
+        self._in_thread(journal.add, unkept, now).addCallbacks(kept, failed)
+
+    def _trouble(self, what: str, error: BaseException | None) -> None:
+        if str(error) != self._told_trouble:
+            self._told_trouble = str(error)
+            self._log.error("revocations can't be {what}: {error}", what=what, error=error)
 
     def _tell(self, news: list[Entry], now: float) -> None:
         for entry in news:
@@ -105,6 +132,5 @@ class Watch:
         for each in news:
             verb = "no longer revoked" if each.undone else "revoked"
             self._log.info("{verb} elsewhere: {entry}", verb=verb, entry=str(each))
-        if len(self._unkept) < 100_000:
-            self._unkept += news
+        self._unkept = (self._unkept + news)[:_MOST_UNKEPT]
 

@@ -80,3 +80,15 @@ def test_a_lock_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "revocations.lock").symlink_to(tmp_path / "other")
     with pytest.raises(OSError, match="symbolic"):
         Journal(str(tmp_path / "revocations")).add([Entry("jti", "1", NOW)], NOW)
+
+
+def test_only_what_is_new_is_read_again(tmp_path: Path) -> None:
+    """Of a long file that has got one more line, one line is parsed."""
+    path = str(tmp_path / "revocations")
+    watching = Journal(path)
+    Journal(path).add([Entry("jti", str(number), NOW) for number in range(1000)], NOW)
+    assert len(watching.news()) == 1000
+    Journal(path).add([Entry("jti", "one more", NOW)], NOW)
+    assert [entry.value for entry in watching.news()] == ["one more"]
+    assert watching.news() == []
+    assert len(watching.load()) == 1001

@@ -135,16 +135,51 @@ def test_a_file_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     machine = Machine(tmp_path, clock)
     machine.revoke(Entry("jti", "a", NOW))
     clock.advance(LOOK)
-    load = Journal.load
+    load = Journal.news
 
     def fails(self: Journal) -> Any:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Journal, "load", fails)
+    monkeypatch.setattr(Journal, "news", fails)
     machine.path.write_text(Entry("jti", "b", NOW).to_json())
     clock.advance(LOOK)
     assert machine.refuses("a")
     assert not machine.refuses("b")
-    monkeypatch.setattr(Journal, "load", load)
+    monkeypatch.setattr(Journal, "news", load)
     clock.advance(LOOK)
     assert machine.refuses("b")
+
+
+def test_a_disk_that_takes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What others have told holds all the same, and is written as soon as that is possible."""
+    clock, state = Clock(), State()
+    machine = Machine(tmp_path, clock, state)
+    add = Journal.add
+
+    def full(self: Journal, *_: Any) -> Any:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Journal, "add", full)
+    state.hears("any", Entry("jti", "a", NOW).to_json(), 1.0)
+    clock.advance(LOOK)
+    clock.advance(LOOK)
+    assert machine.refuses("a")
+    assert not machine.path.exists()
+    monkeypatch.setattr(Journal, "add", add)
+    clock.advance(LOOK)
+    assert [entry.value for entry in Journal(str(machine.path)).load()] == ["a"]
+
+
+def test_somebody_who_fails_to_obey_stops_nothing(tmp_path: Path) -> None:
+    """Whatever goes wrong where an entry comes into force, the next one is still heard."""
+    clock = Clock()
+    machine = Machine(tmp_path, clock)
+
+    def fails(_entries: Any) -> Any:
+        raise RuntimeError("broken")
+
+    machine.revocations.heard.append(fails)
+    for value in ("a", "b"):
+        machine.revoke(Entry("jti", value, NOW))
+        clock.advance(LOOK)
+        assert machine.refuses(value)
