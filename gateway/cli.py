@@ -103,6 +103,7 @@ def _route(route: RouteSettings, settings: Settings) -> list[str]:
         f"  methods   {', '.join(route.methods) or 'all'}",
         *_requires(route),
         *[f"  header    {field}: {claim}" for field, claim in route.headers.claims],
+        *_asserted(route),
         *_limits(route, settings),
         f"  addresses allow {', '.join(route.ip.allow) or 'everyone'};"
         f" deny {', '.join(route.ip.deny) or 'nobody'}",
@@ -113,6 +114,13 @@ def _route(route: RouteSettings, settings: Settings) -> list[str]:
     if route.shadowed:
         lines.append(f"  SHADOW    {', '.join(route.shadowed)}: what they would refuse passes")
     return lines + [f"  LOOSENED  {sentence}" for sentence in route.loosened] + [""]
+
+
+def _asserted(route: RouteSettings) -> list[str]:
+    if route.assertion == "no" or route.public:
+        return []
+    what = "who calls" if route.assertion == "user" else "who calls with which request"
+    return [f"  asserts   {what}, to {route.assertion_audience or route.upstream}"]
 
 
 def _token_asked(jwt: JwtSettings) -> list[str]:

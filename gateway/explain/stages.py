@@ -258,7 +258,8 @@ def _forwarded(seen: Seen, passed: bool) -> Told:
     where = seen.exchange.upstream
     settings = [seen.settings.origins.route(seen.route, "upstream")]
     terms = seen.exchange.terms
-    if terms is not None and terms.assertion is not None:
+    asserts = terms is not None and terms.assertion is not None
+    if asserts and seen.exchange.identity is not None:
         own = seen.settings.origins.route(seen.route, "assertion")
         settings.append(own if own.line else seen.settings.origins.of("assertion", "default"))
     return Told(where, "the head below would be sent", settings)

@@ -17,8 +17,8 @@ from gateway.settings.origins import Origin
 
 #: Fields whose values nobody should read over a shoulder.
 _MASKED = re.compile(
-    rb"(?im)^((?:cookie|set-cookie|authorization|proxy-authorization|dpop|x-api-key|"
-    rb"x-gateway-assertion|[^:\r\n]*(?:secret|token|password|key)[^:\r\n]*): )[^\r\n]*"
+    rb"(?im)^((?:cookie|set-cookie|authorization|proxy-authorization|dpop|x-gateway-assertion|"
+    rb"[\w.!#$%&'*+^`|~-]*(?:secret|token|password|key)[\w.!#$%&'*+^`|~-]*): )[^\r\n]*"
 )
 _VERDICTS = {True: "passed", False: "refused"}
 
@@ -123,5 +123,7 @@ def as_text(seen: Seen, notes: list[str]) -> str:
     else:
         says = f"{seen.status} ({seen.reason})" if seen.reason else str(seen.status)
         lines.append(f"{verdict(seen).upper()}: {says}; the client would get")
-        lines += ["  | " + line for line in masked(seen.answer).split("\n")]
+        head, _, body = seen.answer.partition(b"\r\n\r\n")
+        lines += ["  | " + line for line in masked(head).split("\n")]
+        lines += ["  | ", "  | " + body.decode("latin-1")] if body else []
     return "\n".join(lines + [f"Note: {note}" for note in notes])
