@@ -265,6 +265,11 @@ def _forwarded(seen: Seen, passed: bool) -> Told:
     return Told(where, "the head below would be sent", settings)
 
 
+def untold(seen: Seen, passed: bool) -> Told:
+    """Of a stage that has no entry below, which a test does not let happen."""
+    return Told("the request", f"what it goes by is not told; {seen.reason or 'it passed'}", [])
+
+
 #: The sections whose C{mode} may let pass what a stage would refuse.
 GATES = {
     "IPFiltered": "ip", "Authenticated": "ratelimit", "RateLimited": "ratelimit",

@@ -12,7 +12,7 @@ from typing import Any
 
 from gateway.chain import STAGES
 from gateway.explain.run import Seen
-from gateway.explain.stages import EXPLAINED, GATES
+from gateway.explain.stages import EXPLAINED, GATES, untold
 from gateway.settings.origins import Origin
 
 #: Fields whose values nobody should read over a shoulder.
@@ -59,7 +59,7 @@ def steps(seen: Seen) -> list[Step]:
         else:
             passed = seen.way[-1] != name or bool(seen.head)
             shadowed = passed and seen.shadowed(name)
-            told = EXPLAINED[name](seen, passed and not shadowed)
+            told = EXPLAINED.get(name, untold)(seen, passed and not shadowed)
             verdict = _VERDICTS[passed] if passed or not seen.allowed else "answered"
             if shadowed:
                 mode = seen.settings.origins.of(GATES[name], "mode", seen.route)
