@@ -23,6 +23,7 @@ from gateway.admission.refused import RefusedLimit
 from gateway.admission.token_cache import TokenCache
 from gateway.admission.tokens import Verifier
 from gateway.assertion.keys import published
+from gateway.assertion.signer import KEPT
 from gateway.audit.record import IAuditLog
 from gateway.build import (
     Rules,
@@ -105,6 +106,7 @@ def generation(
     routes = routes_of(settings, terms, targets, rules, keys)
     tokens = _tokens(settings, rules, before)
     tokens.revoked = lasting.revoked
+    tokens.copies = min(KEPT, sum(route.assertion == "user" for route in settings.routes))
     refused = refused_limit(settings.ratelimit, rules)
     parts = Parts(
         audit=lasting.audit,

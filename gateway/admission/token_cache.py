@@ -33,6 +33,7 @@ class TokenCache:
     """
     @param entries: tokens kept at most.
     @param size: bytes they may take.
+    @ivar copies: how many tokens of their own, made of this one, others keep with each.
     @ivar revoked: asked of each token that is verified; says why it is not good all the same.
         What is kept has passed it: whoever revokes must L{forget}.
     """
@@ -45,6 +46,7 @@ class TokenCache:
         # to be in order without another look (RequestHeads.vouched), and hashed only once.
         self._entries: OrderedDict[bytes, _Entry] = OrderedDict()
         self._used = 0
+        self.copies = 0
         self.revoked: Callable[[bytes, Identity], Refused | None] | None = None
 
     def identify(self, raw: bytes, rules: IdentityRules, now: float) -> Identity | Refused:
@@ -151,6 +153,7 @@ class TokenCache:
     ) -> None:
         entry = _Entry(token)
         entry.identities[rules] = identity
+        token.size += self.copies * (1000 + 3 * len(value) // 2)
         self._entries[value] = entry
         self._used += token.size
         self._shrink()

@@ -29,7 +29,7 @@ FIELD = b"X-Gateway-Assertion"
 TYPE = "gateway-assertion+jwt"
 
 #: Routes whose assertions are kept with one identity; more start anew.
-_KEPT = 4
+KEPT = 4
 
 
 class Assertion:
@@ -78,7 +78,7 @@ class Assertion:
         if found is not None and found[1] <= now < found[2]:
             return found[0]  # type: ignore[no-any-return]
         line, end = self._signed(identity, now, {})
-        if len(kept) >= _KEPT:
+        if len(kept) >= KEPT:
             kept.clear()
         kept[self] = line, now, now + (end - now) / 2
         return line

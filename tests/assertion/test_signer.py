@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import gc
+import tracemalloc
 from typing import Any
 
 import jwt
 import pytest
 
-from gateway.admission.identity import Identity
+from gateway.admission.identity import Identity, IdentityRules
+from gateway.admission.token_cache import TokenCache
+from gateway.admission.tokens import Verifier
 from gateway.assertion.keys import generate, signing_keys
 from gateway.assertion.signer import Assertion
+from gateway.keys import hmac_key
 
 KEY = signing_keys(generate())[0]
 NOW = 1_700_000_000.25
+SECRET = "s" * 40
+RULES = IdentityRules()
 
 
 def assertion(binds: bool = False, route: str = "/orders", lifetime: float = 60.0) -> Assertion:
     """For one route."""
     return Assertion(KEY, "fra1", "https://orders.internal", route, lifetime, binds)
+
+
+KNOWN = [assertion(route=f"/api/v1/route{number}") for number in range(4)]
 
 
 def identity(expires: float = float("inf"), **claims: Any) -> Identity:
@@ -101,6 +111,31 @@ def test_a_request_is_bound() -> None:
     assert told(second)["request_id"] == "id-2"
     assert who.asserted is None
     assert found["jti"] != told(second)["jti"]
+
+
+@pytest.mark.parametrize("scopes", [0, 10, 150])
+def test_the_size_of_what_is_kept(scopes: int) -> None:
+    """What the cache of tokens counts for assertions is never less than they take."""
+    claims = {"sub": "u" * 100, "role": "r" * 64, "exp": 4e9, "scope": "scope:read " * scopes}
+    raw = jwt.encode(claims, SECRET, "HS256").encode()
+    for copies in (1, 2, 4):
+        cache = TokenCache(Verifier(hmac_key(SECRET.encode(), ["HS256"])), 10, 1 << 20)
+        who = cache.identify(raw, RULES, NOW)
+        assert isinstance(who, Identity)
+        plain, cache.copies = cache.used, copies
+        cache.forget(lambda _: True)
+        who = cache.identify(raw, RULES, NOW)
+        assert isinstance(who, Identity)
+        tracemalloc.start()
+        before = tracemalloc.get_traced_memory()[0]
+        for number in range(copies):
+            line(KNOWN[number], who)
+        gc.collect()
+        taken = tracemalloc.get_traced_memory()[0] - before
+        tracemalloc.stop()
+        assert 0 < taken <= cache.used - plain
+        cache.forget(lambda _: True)
+        assert cache.used == 0
 
 
 @pytest.mark.parametrize("user", ['a"b', "a\\b", "\u2603", "a,b"])
