@@ -129,8 +129,13 @@ def _authenticated(seen: Seen, passed: bool) -> Told:
     raw = bearer(seen.face.authorization)
     if isinstance(raw, Refused):
         count = len(seen.face.authorization)
-        if passed:
-            return Told("no token", "another proof says who calls", [])
+        who = seen.exchange.identity
+        if passed and who is not None:
+            told = f"another credential says who calls: user {who.user}, role {who.role}"
+            return Told("no bearer token", told, [])
+        code = seen.code("Authenticated")
+        if code not in ("no_token", "authorization_repeated"):
+            return Told("no bearer token", f"{code} {seen.said('Authenticated')}".strip(), [])
         saw = "no Authorization" if not count else f"{count} Authorization fields"
         why = "there is no bearer token" if count < 2 else "there may be only one"
         return Told(saw, why, [])
@@ -156,7 +161,7 @@ def _authenticated(seen: Seen, passed: bool) -> Told:
     if code == "revoked":
         return Told(saw, f"it has been revoked: {seen.said('Authenticated')}", [])
     if code != "token":
-        return Told(saw, f"nobody can say now: {code}", settings)
+        return Told(saw, f"{code} {seen.said('Authenticated')}".strip(), settings)
     jwt = next((each.jwt for each in seen.settings.routes if each.prefix == seen.route), None)
     why = why_invalid(raw, jwt or seen.settings.jwt, now)
     names = ("issuer", "audience", "require_exp", "role_claim")

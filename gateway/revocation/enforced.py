@@ -72,7 +72,7 @@ def _cut(coming: Revocations, site: Site) -> int:
         if identity is None:
             continue
         values = request.authorization
-        kid = key_id(values[0][7:]) if values else ""
+        kid = key_id(values[0].partition(b" ")[2]) if values else ""
         entry = coming.revoked(identity.user, identity.claims, kid)
         if entry is not None:
             _end(request, _refused(entry))
