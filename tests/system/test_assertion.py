@@ -11,7 +11,7 @@ from typing import Any
 import jwt
 
 from gateway.assertion.keys import generate
-from tests.system.tools import Daemon, Upstream, gateway, request, token
+from tests.system.tools import Call, Daemon, Upstream, gateway, request, token
 
 FIELD = "X-Gateway-Assertion"
 KEYS = "/.well-known/gateway/jwks.json"
@@ -92,6 +92,20 @@ def test_keys_are_rotated_by_a_reload(tmp_path: Path, upstream: Upstream) -> Non
         write(b"no key")
         assert "reload refused: " in daemon.reload()
         assert asserted() == second
+
+
+def test_an_answer_does_not_carry_one_away(tmp_path: Path, upstream: Upstream) -> None:
+    """A service that echoes what it got does not hand its assertion to the client."""
+
+    def echo(call: Call) -> bytes:
+        return b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX-Echo: 1\r\n%s: %s\r\n\r\n" % (
+            FIELD.encode(), call.values(FIELD)[0].encode(),
+        )  # fmt: skip
+
+    upstream.answer = echo
+    with gateway(tmp_path, upstream, users="assertion = user") as daemon:
+        answer = daemon.get()
+        assert (answer.status, answer["X-Echo"], answer.values(FIELD)) == (200, "1", [])
 
 
 def test_keys_are_published_where_nothing_is_signed(tmp_path: Path, upstream: Upstream) -> None:
