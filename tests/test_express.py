@@ -24,7 +24,7 @@ from gateway.admission.pending import Pending
 from gateway.admission.windows import Count
 from gateway.http.channel import Channel
 from gateway.service import GatewayService
-from gateway.settings import parse
+from gateway.settings import Settings, parse
 from gateway.stores.memory import MemoryBuckets
 
 SECRET = "s" * 40
@@ -185,7 +185,7 @@ class Gateway:
     """The whole chain without sockets, by either way; C{asked}: counts come later."""
 
     def __init__(
-        self, lane: bool, monkeypatch: pytest.MonkeyPatch, now: list[float], asked: bool = False, ini: str = INI
+        self, lane: bool, monkeypatch: pytest.MonkeyPatch, now: list[float], settings: Settings, asked: bool = False
     ) -> None:
         identifiers = iter(range(10**6))
 
@@ -198,7 +198,7 @@ class Gateway:
         self.rows: list[Any] = []
         self.upstream = Upstream()
         monkeypatch.setattr("gateway.service.MemoryBuckets", Asked if asked else MemoryBuckets)
-        self.service = GatewayService(parse(ini, {}), Clock())
+        self.service = GatewayService(settings, Clock())
         self.service.buckets.waiting = []
         if not lane:
             site = self.service.site
@@ -285,7 +285,7 @@ def test_both_ways_tell_the_upstream_the_same(patches: pytest.MonkeyPatch, tmp_p
     for lane in (True, False):
         now = [1_700_000_000.0]
         ini = assertions(tmp_path, patches)
-        gateway = Gateway(lane, patches, now, ini=ini)
+        gateway = Gateway(lane, patches, now, parse(ini, {}))
         try:
             for peer, raw, later, status in conversation(7):
                 now[0] += later
@@ -311,7 +311,7 @@ def test_both_ways_are_one(patches: pytest.MonkeyPatch, seed: int, later_counts:
     seen = []
     for lane in (True, False):
         now = [1_700_000_000.0]
-        gateway = Gateway(lane, patches, now, later_counts)
+        gateway = Gateway(lane, patches, now, parse(INI, {}), later_counts)
         try:
             for peer, raw, later, status in conversation(seed):
                 now[0] += later
@@ -341,7 +341,7 @@ def test_both_ways_are_one(patches: pytest.MonkeyPatch, seed: int, later_counts:
 
 def test_the_lane_is_taken(patches: pytest.MonkeyPatch) -> None:
     """The second request of a user asks none of the nested stages."""
-    gateway = Gateway(True, patches, [1_700_000_000.0])
+    gateway = Gateway(True, patches, [1_700_000_000.0], parse(INI, {}))
     try:
         raw = b"GET /a HTTP/1.1\r\nHost: h\r\nAuthorization: " + TOKENS[0] + b"\r\n\r\n"
         assert gateway.ask("192.0.2.1", raw)[0].startswith(b"HTTP/1.1 200")
@@ -365,7 +365,7 @@ def gateway_stages() -> list[type]:
 
 def test_public_routes_take_the_lane(patches: pytest.MonkeyPatch) -> None:
     """A public route asks none of the nested stages, and tells nobody of a good token."""
-    gateway = Gateway(True, patches, [1_700_000_000.0])
+    gateway = Gateway(True, patches, [1_700_000_000.0], parse(INI, {}))
     try:
         token = b"Authorization: " + TOKENS[1] + b"\r\n"
         raw = b"GET %s HTTP/1.1\r\nHost: h\r\n%s\r\n"

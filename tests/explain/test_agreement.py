@@ -15,6 +15,7 @@ from gateway.chain import STAGES
 from gateway.explain.run import Asked, Seen, run
 from gateway.explain.stages import EXPLAINED
 from gateway.explain.told import as_dict, as_text, steps
+from gateway.settings import parse
 from tests.explain.generated import NOW, configuration, requests
 from tests.test_express import Gateway
 
@@ -63,7 +64,7 @@ def test_explain_says_what_the_gateway_does(patches: pytest.MonkeyPatch, tmp_pat
 def agreed(patches: pytest.MonkeyPatch, seed: int, key_file: str) -> Counter[str]:
     """One configuration and its requests, each explained and then asked; how often which reason came."""
     now = [NOW]
-    gateway = Gateway(True, patches, now, ini=configuration(seed, key_file))
+    gateway = Gateway(True, patches, now, parse(configuration(seed, key_file), {}))
     verdicts: Counter[str] = Counter()
     try:
         for peer, raw, body, later, status in requests(seed, REQUESTS):

@@ -11,6 +11,7 @@ import jwt
 import pytest
 
 from gateway.revocation.entries import Entry
+from gateway.settings import parse
 from tests.test_express import INI, SECRET, Gateway
 
 NOW = 1_700_000_000.0
@@ -21,7 +22,7 @@ def gateway(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Iterator[Gateway]
     """One in memory, whose limit nobody reaches."""
     ini = INI.replace("limit = 6", "limit = 1000").replace("refused = 4/1h\n", "")
     ini = ini.replace("[gateway]", f"[gateway]\nrevocations = {tmp_path}/revoked")
-    made = Gateway(True, monkeypatch, [NOW], ini=ini)
+    made = Gateway(True, monkeypatch, [NOW], parse(ini, {}))
     yield made
     made.close()
 
@@ -117,7 +118,6 @@ def test_nothing_revoked_costs_nothing(gateway: Gateway, monkeypatch: pytest.Mon
 def test_a_reload_keeps_them(gateway: Gateway) -> None:
     """Another configuration, with another cache of tokens, refuses the same."""
     from gateway.generation import generation  # noqa: PLC0415 - of one test
-    from gateway.settings import parse  # noqa: PLC0415
 
     other = INI.replace(SECRET, "t" * 40)
     made = generation(parse(other, {}), gateway.service.lasting, gateway.service.generation)
