@@ -266,7 +266,7 @@ def _certificates(lines: Lines, section: str, option: str, directory: Folder, na
 
 
 def assertion(
-    values: dict[str, Any], gateway_values: dict[str, Any], lines: Lines, directory: str,
+    values: dict[str, Any], gateway_values: dict[str, Any], lines: Lines, directory: Folder,
     environ: Mapping[str, str],
 ) -> list[str]:  # fmt: skip
     """[assertion]: keys that can sign; replaces file names by what is in them."""

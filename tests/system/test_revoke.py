@@ -98,3 +98,19 @@ def test_other_machines_hear_of_it(tmp_path: Path, upstream: Upstream, monkeypat
         store.stop()
     with gateway(two, upstream) as there:
         assert there.get(tok=tok).status == 401
+
+
+def test_every_worker_obeys(tmp_path: Path, upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of several workers, whichever answers: none lets the token in any more, and all sign with one key."""
+    with gateway(tmp_path, upstream, gateway="workers = 2", users="assertion = user") as daemon:
+        for number in (1, 2):
+            daemon.logged(f"worker {number} serves")
+        tok = token(jti="x1")
+        keys = {daemon.get("/.well-known/gateway/jwks.json", tok=None).body for _ in range(20)}
+        assert len(keys) == 1
+        assert {daemon.get(tok=tok).status for _ in range(20)} == {200}
+        revoke(daemon, monkeypatch, "--jti", "x1")
+        deadline = time.monotonic() + WAIT
+        while {daemon.get(tok=tok).status for _ in range(20)} != {401}:
+            assert time.monotonic() < deadline
+        assert {daemon.get(tok=token(jti="x2")).status for _ in range(20)} == {200}
