@@ -115,3 +115,21 @@ def asked(daemon: Daemon, tok: str) -> tuple[int, dict[str, Any]]:
     words = ["explain", "--config", str(daemon.ini), "GET", "/api/v1/users/7", "--json", "--token", tok]
     done = subprocess.run([sys.executable, "-m", "gateway.cli", *words], capture_output=True, timeout=WAIT, cwd=daemon.folder)
     return done.returncode, json.loads(done.stdout)
+
+
+def test_counters_of_several_workers_are_read(
+    tmp_path: Path, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store that a gateway of several workers runs for itself is read too; without a running gateway, a note says so."""
+    monkeypatch.setenv("JWT_SECRET", SECRET)
+    tok = token("eve")
+    with gateway(tmp_path, upstream, gateway="workers = 2", ratelimit="limit = 3\nwindow = 1h\nstore_timeout = 10s") as daemon:
+        for number in (1, 2):
+            daemon.logged(f"worker {number} serves")
+        for _ in range(3):
+            assert daemon.get(tok=tok).status == 200
+        status, found = asked(daemon, tok)
+        assert (status, found["reason"], found["notes"][0][:40]) == (1, "limit", "counters and open circuits are those of ")
+    status, found = asked(daemon, tok)
+    assert (status, found["verdict"]) == (0, "allowed")
+    assert found["notes"] == ["the shared store can't be asked now; nothing is known of its counters and circuits."]
