@@ -19,6 +19,8 @@ from gateway.admission.identity import IdentityRules
 from gateway.admission.origins import CorsRules
 from gateway.admission.refused import RefusedLimit
 from gateway.admission.windows import Combined, FixedWindow, Gcra, Rule, SlidingWindow
+from gateway.assertion.keys import SigningKey, generate, kept, signing_keys
+from gateway.assertion.signer import Assertion
 from gateway.buildproofs import proof_rule, proving, proving_fields, takes_of
 from gateway.exchange import trailer_rules
 from gateway.keys import VerificationKey, hmac_key, public_key
@@ -250,21 +252,51 @@ def terms_of(settings: Settings, rules: Rules) -> Terms:
     )
 
 
+def assertion_keys(settings: Settings) -> tuple[SigningKey, ...]:
+    """
+    The keys of assertions, that which signs first; none where nothing is signed.
+
+    @raise OSError: when one has to be made and can't be kept.
+    """
+    own = settings.assertion
+    pem = own.keys.reveal() if own.keys is not None else b""
+    if not own.given and any(route.assertion != "no" for route in settings.routes):
+        pem = (kept(own.generated) if own.generated else generate()) + pem
+    return signing_keys(pem) if pem else ()
+
+
+def assertion_of(
+    settings: Settings, route: RouteSettings, audience: str, rules: Rules, key: SigningKey
+) -> Assertion | None:
+    """What the route's upstream is told, signed."""
+    if route.assertion == "no":
+        return None
+    meaning = (
+        settings.assertion.issuer, route.assertion_audience or audience, route.prefix,
+        settings.assertion.lifetime, route.assertion == "request",
+    )  # fmt: skip
+    made: Assertion = rules.of("assertion", (key.kid, *meaning), lambda: Assertion(key, *meaning))
+    return made
+
+
 def routes_of(
-    settings: Settings, common: Terms, targets: Targets, rules: Rules
-) -> RouteTable[Terms]:
+    settings: Settings, common: Terms, targets: Targets, rules: Rules,
+    keys: tuple[SigningKey, ...] = (),
+) -> RouteTable[Terms]:  # fmt: skip
     """The table of routes with their terms."""
     return RouteTable(
         {
-            route.prefix: _route_terms(settings, route, common, targets, rules)
+            route.prefix: _route_terms(settings, route, common, targets, rules, keys)
             for route in settings.routes
         }
     )
 
 
 def _route_terms(
-    settings: Settings, route: RouteSettings, common: Terms, targets: Targets, rules: Rules
-) -> Terms:
+    settings: Settings, route: RouteSettings, common: Terms, targets: Targets, rules: Rules,
+    keys: tuple[SigningKey, ...],
+) -> Terms:  # fmt: skip
+    target = targets.of(route)
     if route.public:
         # By these rules nobody is ever identified, so no token is known by them.
         identity = IdentityRules()
@@ -286,10 +318,11 @@ def _route_terms(
         policy=policy(route),
         takes=takes_of(settings, route, claim_headers(route.headers)),
         max_body=route.body.max_size,
-        target=targets.of(route),
         public=route.public,
         trailers=common.trailers,
         shadow=shadow(route.shadowed, route.prefix, rules),
+        target=target,
+        assertion=assertion_of(settings, route, target.name, rules, keys[0]) if keys else None,
     )
 
 

@@ -17,7 +17,7 @@ from twisted.web.resource import IResource
 
 from gateway.admission.authentication import Authenticated, Guarded
 from gateway.admission.cors import CORSAnswered
-from gateway.admission.health import HealthAnswered
+from gateway.admission.health import NO_KEYS, HealthAnswered
 from gateway.admission.inflight import Flying, InFlightLimited
 from gateway.admission.ipfilter import IPFiltered
 from gateway.admission.peer import PeerNamed
@@ -55,6 +55,7 @@ class Parts:
     @ivar now: the wall clock, unix seconds.
     @ivar clock: monotonic seconds.
     @ivar public: whether some route asks for no token.
+    @ivar keys: the public keys of assertions, as they are published.
     """
 
     audit: IAuditLog
@@ -72,6 +73,7 @@ class Parts:
     most_flying: int = 0
     public: bool = False
     proofs: Proofs | None = None
+    keys: bytes = NO_KEYS
 
 
 class Stage(NamedTuple):
@@ -111,7 +113,8 @@ STAGES: tuple[Stage, ...] = (
     Stage(1, "LookedUp", "400", lambda p, inner: LookedUp(inner, p.routes, p.terms)),
     Stage(2, "IPFiltered", "403", lambda p, inner: IPFiltered(inner, p.terms)),
     Stage(3, "CORSAnswered", "200 to OPTIONS", lambda p, inner: CORSAnswered(inner, p.terms)),
-    Stage(4, "HealthAnswered", "200 to /health", lambda p, inner: HealthAnswered(inner, p.edge)),
+    Stage(4, "HealthAnswered", "200 to /health and the keys", lambda p, inner: HealthAnswered(
+        inner, p.edge, p.keys)),
     Stage(4, "InFlightLimited", "503, where configured", lambda p, inner: InFlightLimited(
         inner, p.flying, p.most_flying) if p.most_flying else inner),
     Stage(5, "Authenticated", "401, 429", _known),

@@ -1,6 +1,6 @@
 # -*- test-case-name: tests.test_cli -*-
 """
-The C{gateway} command: C{check}, C{token}, C{key} and C{audit}.
+The C{gateway} command: C{check}, C{explain}, C{revoke}, C{token}, C{key} and C{audit}.
 
 Each tool reads the same INI file as the daemon and starts nothing. Exit status: 0 done,
 1 something is wrong with what it was given.
@@ -50,6 +50,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
+    from gateway.explain import command as explain
+    from gateway.revocation import command as revoke
+
     parser = argparse.ArgumentParser(prog="gateway", description="Tools of the API gateway.")
     tools = parser.add_subparsers(required=True, metavar="TOOL")
     check = tools.add_parser("check", help="check an INI file, print every route's policy")
@@ -68,6 +71,8 @@ def _parser() -> argparse.ArgumentParser:
     token.add_argument("--key", help="private key (PEM) where the INI names a public one")
     token.set_defaults(run=_token)
     keytool.parser(tools, _DEFAULT)
+    explain.add_parser(tools, _DEFAULT)
+    revoke.add_parser(tools, _DEFAULT)
     audit = tools.add_parser("audit", help="show the last rows of the audit log")
     audit.add_argument("--config", default=_DEFAULT)
     audit.add_argument("--database", help="the database itself, instead of an INI file's")
@@ -101,6 +106,7 @@ def _route(route: RouteSettings, settings: Settings) -> list[str]:
         f"  methods   {', '.join(route.methods) or 'all'}",
         *_requires(route, settings),
         *[f"  header    {field}: {claim}" for field, claim in route.headers.claims],
+        *_asserted(route),
         *_limits(route, settings),
         f"  addresses allow {', '.join(route.ip.allow) or 'everyone'};"
         f" deny {', '.join(route.ip.deny) or 'nobody'}",
@@ -111,6 +117,13 @@ def _route(route: RouteSettings, settings: Settings) -> list[str]:
     if route.shadowed:
         lines.append(f"  SHADOW    {', '.join(route.shadowed)}: what they would refuse passes")
     return lines + [f"  LOOSENED  {sentence}" for sentence in route.loosened] + [""]
+
+
+def _asserted(route: RouteSettings) -> list[str]:
+    if route.assertion == "no" or route.public:
+        return []
+    what = "who calls" if route.assertion == "user" else "who calls with which request"
+    return [f"  asserts   {what}, to {route.assertion_audience or route.upstream}"]
 
 
 def _credentials(route: RouteSettings, settings: Settings) -> str:

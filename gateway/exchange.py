@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from gateway.terms import Terms
 
 #: Fields only the gateway may set; a client's own are dropped in every spelling.
-OURS = frozenset((b"x-user-id", b"x-user-role", b"x-request-id"))
+OURS = frozenset((b"x-user-id", b"x-user-role", b"x-request-id", b"x-gateway-assertion"))
 
 #: Fields that name a client or the way it came: what of them goes on is decided anew.
 FORWARDING = frozenset(
@@ -45,7 +45,7 @@ NOTED = frozenset((b"user-agent", b"origin"))
 OURS_BACK = frozenset(
     (
         b"x-request-id", b"x-response-time", b"x-ratelimit-limit", b"x-ratelimit-remaining",
-        b"x-ratelimit-reset", b"ratelimit", b"ratelimit-policy",
+        b"x-ratelimit-reset", b"ratelimit", b"ratelimit-policy", b"x-gateway-assertion",
     )
 )  # fmt: skip
 

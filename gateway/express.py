@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.web.server import NOT_DONE_YET
 
-from gateway.admission.health import HEALTH
+from gateway.admission.health import OWN
 from gateway.admission.ratelimit import limit_key, rule_of
 from gateway.admission.windows import Count
 from gateway.exchange import request_id_line
@@ -74,10 +74,12 @@ class ExpressLane(Shell):
 
     @param stages: the nested ones, each by its name in L{gateway.chain}.
     @ivar nested: the outermost of them.
+    @ivar parts: what they are made of.
     """
 
     def __init__(self, parts: Parts, stages: Mapping[str, Any]) -> None:
         self.nested = stages["Audited"]
+        self.parts = parts
         # What renders does not know the lane, so that both go when another configuration comes.
         special = parts.proofs.fields if parts.proofs is not None else frozenset()
         planner = _Planner(stages["LookedUp"].find, special)
@@ -99,7 +101,7 @@ class _Planner:
             terms is None
             or terms.target is None
             or terms.shadow
-            or plan.path == HEALTH
+            or plan.path in OWN
             or (terms.takes is not None and not terms.takes.plain)
             or any(name in self._special for name, _ in head.noted)
         ):
@@ -167,6 +169,11 @@ def _lane(planner: _Planner, parts: Parts, stages: Mapping[str, Any]) -> Callabl
             if len(plan.forwarded) >= _PEERS:
                 plan.forwarded.clear()
             forwarded = plan.forwarded[exchange.peer] = heads.forwarded(exchange, request.head)
+        if terms.assertion is not None and identity is not None:
+            path = target.base + plan.rest + plan.query
+            fields += terms.assertion.line(
+                identity, exchange.began, request.head.method, path, exchange.request_id
+            )
         return send(
             request,
             exchange,

@@ -17,15 +17,19 @@ from typing import Any
 from twisted.internet.threads import deferToThreadPool
 from twisted.web.resource import IResource
 
+from gateway.admission.identity import Identity
 from gateway.admission.inflight import Flying
 from gateway.admission.peers import TrustedProxies
 from gateway.admission.proofs import Proofs
 from gateway.admission.refused import RefusedLimit
 from gateway.admission.token_cache import TokenCache
 from gateway.admission.tokens import Verifier
+from gateway.assertion.keys import published
+from gateway.assertion.signer import KEPT
 from gateway.audit.record import IAuditLog
 from gateway.build import (
     Rules,
+    assertion_keys,
     failure_policies,
     key_meaning,
     processes,
@@ -44,6 +48,7 @@ from gateway.settings import GatewaySettings, Settings
 from gateway.stores.failover import Failover
 from gateway.stores.memory import MemoryBuckets
 from gateway.upstream.targets import Targets
+from gateway.verdicts import Refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,7 @@ class Lasting:
     @ivar reactor: connects to upstreams.
     @ivar now: the wall clock, unix seconds.
     @ivar clock: monotonic seconds.
+    @ivar revoked: see L{TokenCache}.
     """
 
     reactor: Any
@@ -63,6 +69,7 @@ class Lasting:
     now: Callable[[], float]
     clock: Callable[[], float]
     flying: Flying = field(default_factory=Flying)
+    revoked: Callable[[bytes, Identity], Refused | None] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
@@ -99,8 +106,11 @@ def generation(
         lasting.reactor, lasting.sweep, before.targets if before is not None else None
     )
     terms = terms_of(settings, rules)
-    routes = routes_of(settings, terms, targets, rules)
+    keys = assertion_keys(settings)
+    routes = routes_of(settings, terms, targets, rules, keys)
     tokens = _tokens(settings, rules, before)
+    tokens.revoked = lasting.revoked
+    tokens.copies = min(KEPT, sum(route.assertion == "user" for route in settings.routes))
     refused = refused_limit(settings.ratelimit, rules)
     proofs = _proofs(settings, rules, lasting)
     parts = Parts(
@@ -119,6 +129,7 @@ def generation(
         most_flying=gateway.max_requests_in_flight,
         public=any(route.public for route in settings.routes),
         proofs=proofs,
+        keys=published(keys),
     )
     # What it remembers of heads holds on to the tree it was made for.
     heads = RequestHeads(

@@ -33,6 +33,10 @@ from gateway.http.sweep import Sweep
 from gateway.listeners import Listeners
 from gateway.notify import Manager
 from gateway.reloading import Reloading
+from gateway.revocation.enforced import obey, refusal
+from gateway.revocation.entries import Entry, Revocations
+from gateway.revocation.journal import Journal
+from gateway.revocation.watch import Watch
 from gateway.settings import Settings
 from gateway.sockets import CannotListen, Sockets
 from gateway.stores.memory import MemoryBuckets
@@ -60,9 +64,11 @@ class GatewayService(Service):
     @ivar descriptor_limit: how many the process may have.
     @ivar supervised: whether this is a worker of several.
     @ivar when_ready: called when it serves.
+    @cvar only_looks: neither counts nor tells others anything; such a one is never started.
     """
 
     _log = Logger()
+    only_looks = False
 
     def __init__(
         self,
@@ -92,9 +98,11 @@ class GatewayService(Service):
             note=self._note,
             worker=place.worker if place is not None else 0,
         )
+        self.revocations = Revocations()
         self.lasting = Lasting(
-            reactor, self.sweep, self.audit, self.buckets, now=time.time, clock=time.monotonic
-        )
+            reactor, self.sweep, self.audit, self.buckets, now=time.time, clock=time.monotonic,
+            revoked=refusal(self.revocations),
+        )  # fmt: skip
         self.generation = first = generation(settings, self.lasting)
         self.site = Site(first.resource, first.heads, self.sweep, first.limits, fault, Exchange)
         hold(first, self.lasting, self.site)
@@ -104,6 +112,13 @@ class GatewayService(Service):
             )
         share = place.share(self.site.__len__) if place is not None else None
         self.listeners = Listeners(reactor, self.site, sockets or Sockets(), share)
+        self.revocations.heard.append(self._obey)
+        #: Brings in what is revoked elsewhere.
+        self.watch = Watch(
+            self.revocations, Journal(settings.gateway.revocations), time.time, reactor,
+            self.store.state if self.store is not None else None,
+            keeps=not self.only_looks, in_thread=self.in_thread,
+        )  # fmt: skip
         self.manager = Manager(reactor, self.audit.seen, self.site.__len__)
         self.descriptor_limit = 0
         self.supervised = place is not None
@@ -133,6 +148,7 @@ class GatewayService(Service):
             raise SystemExit(f"gateway: the audit database can't be used: {error}") from None
         self.sweep.beats.append(self._forget)
         self.sweep.start()
+        self.watch.start()
         if self.store is not None:
             try:
                 self.store.start()
@@ -161,6 +177,14 @@ class GatewayService(Service):
             refused.buckets.sweep(now)
         if self.generation.proofs is not None:
             look_after(self.generation.proofs, now)
+
+    def _obey(self, entries: list[Entry]) -> None:
+        """Something has been revoked."""
+        forgotten, cut = obey(entries, self.generation.tokens, self.site)
+        self._log.info(
+            "{count} revocations: {forgotten} verified tokens forgotten, {cut} requests cut",
+            count=len(entries), forgotten=forgotten, cut=cut,
+        )  # fmt: skip
 
     def _running(self) -> None:
         # Plain twistd dies of SIGTERM; the reactor's own handlers are set after services
@@ -237,6 +261,7 @@ class GatewayService(Service):
                 call.cancel()
         self.generation.targets.abort()
         self.sweep.stop()
+        self.watch.stop()
         if self.store is not None:
             await self.store.stop()
         await self.in_thread(self.audit.stop, AUDIT_GRACE)

@@ -24,6 +24,7 @@ from gateway.routing.policy import Policy
 from gateway.shadow import Shadow
 
 if TYPE_CHECKING:
+    from gateway.assertion.signer import Assertion
     from gateway.upstream.targets import Target
 
 #: [body] max_size when nobody says otherwise: the contract's 10 MiB.
@@ -49,6 +50,7 @@ class Terms:
     @ivar public: no token is asked for; nobody says who calls.
     @ivar trailers: which fields behind a body go on, either way.
     @ivar shadow: the gates that only say what they would refuse; C{None}: all enforce.
+    @ivar assertion: what the upstream is told, signed; C{None}: nothing.
     """
 
     route: str = ""
@@ -69,6 +71,7 @@ class Terms:
     public: bool = False
     trailers: FieldRules = TRAILERS
     shadow: Shadow | None = None
+    assertion: Assertion | None = None
 
     def __post_init__(self) -> None:
         self.by_sub = (

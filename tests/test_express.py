@@ -13,6 +13,8 @@ from urllib.parse import quote
 
 import jwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import succeed
 from twisted.internet.task import Clock
@@ -269,7 +271,7 @@ HELD = jwt.encode({"sub": "fay", "exp": 4e9, "cnf": {"x5t#S256": CLIENT.thumbpri
 CERTIFICATE = b"X-Client-Cert: " + quote(CLIENT.pem, safe="").encode()
 PATHS = [b"/a", b"/a/b?q=1", b"/a/closed", b"/a/staff", b"/a/staff/x", b"/a/quiet", b"/a/dear", b"/a/scoped", b"/a/hours", b"/a/expr", b"/open", b"/open/x?y", b"/open/here", b"/open/closed", b"/shadow", b"/health", b"/none", b"/a//b", b"/a/%2e", b"/a;x",
          b"/a/proof", b"/a/keys", b"/a/both"]  # fmt: skip
-FIELDS = [b"Origin: https://b.example", b"Origin: https://evil.example", b"X-User-ID: root", b"x_user_role: admin", b"X-Team: root", b"x_plan: root", b"User-Agent: u", b"X-Forwarded-For: 192.0.2.7", b"Connection: close", b"Accept: */*",
+FIELDS = [b"Origin: https://b.example", b"Origin: https://evil.example", b"X-User-ID: root", b"x_user_role: admin", b"X-Team: root", b"x_plan: root", b"User-Agent: u", b"X-Forwarded-For: 192.0.2.7", b"Connection: close", b"x.gateway_assertion: mine",
           b"X-API-Key: " + KEY, b"x_api_key: x", b"DPoP: x", CERTIFICATE, b"X-Client-Cert: x"]  # fmt: skip
 
 
@@ -312,6 +314,39 @@ def patches() -> Iterator[pytest.MonkeyPatch]:
     """Undone after each example, not only after the test."""
     with pytest.MonkeyPatch.context() as patch:
         yield patch
+
+
+def assertions(folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The same gateway, whose upstreams are told who calls: signed with a key that signs alike each time."""
+    key = Ed25519PrivateKey.from_private_bytes(b"k" * 32)
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (folder / "key.pem").write_bytes(pem)
+    numbers = iter(range(10**6))
+    monkeypatch.setattr("gateway.assertion.signer.token_urlsafe", lambda _: str(next(numbers)))
+    told = f"[assertion]\ndefault = user\nkey_file = {folder}/key.pem\n"
+    return told + INI.replace("[route /a/staff]", "[route /a/staff]\nassertion = request")
+
+
+def test_both_ways_tell_the_upstream_the_same(patches: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Signed assertions, kept and for each request, are the same by either way, byte for byte."""
+    seen = []
+    for lane in (True, False):
+        now = [1_700_000_000.0]
+        ini = assertions(tmp_path, patches)
+        gateway = Gateway(lane, patches, now, parse(ini, {}))
+        try:
+            for peer, raw, at, status in conversation(7, 1_700_000_000.0, proofs=False):
+                now[0] = at
+                gateway.upstream.status = status
+                seen.append((lane, raw, gateway.ask(peer, raw)[1]))
+        finally:
+            gateway.close()
+    half = len(seen) // 2
+    for one, other in zip(seen[:half], seen[half:], strict=True):
+        assert one[1:] == other[1:]
+    told = {line for each in seen for line in each[2].split(b"\r\n") if line.startswith(b"X-Gateway-Assertion: ")}
+    forwarded = sum(each[2].count(b"X-Gateway-Assertion: ") for each in seen)
+    assert sum(each[2].count(b"X-User-ID: ") for each in seen) == forwarded > 2 * len(told) > 20
 
 
 def settings_of(folder: Path, text: str) -> Settings:

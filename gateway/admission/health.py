@@ -1,8 +1,9 @@
 # -*- test-case-name: tests.admission.test_shells -*-
 """
-Lets every path but C{/health} through; answers GET and HEAD on that with 200.
+Lets every path but the gateway's own two through; answers GET and HEAD on these with 200.
 
-Says that the gateway lives and where, to anybody, and nothing else about the inside.
+C{/health} says that the gateway lives and where, C{/.well-known/gateway/jwks.json} has the
+public keys of its assertions: to anybody, and nothing else about the inside.
 """
 
 from __future__ import annotations
@@ -20,14 +21,32 @@ from gateway.shell import Shell
 #: The path nobody needs a token for.
 HEALTH = b"/health"
 
+#: Where the public keys are.
+KEYS = b"/.well-known/gateway/jwks.json"
+
+#: Both.
+OWN = frozenset((HEALTH, KEYS))
+
+#: What is published where nothing is signed.
+NO_KEYS = b'{"keys": []}'
+
+#: Services may remember keys for so long; a new key is published before it signs.
+_KEY_LINES = b"Content-Type: application/jwk-set+json\r\nCache-Control: public, max-age=300\r\n"
+
 _LINES = b"Content-Type: application/json\r\nCache-Control: no-store\r\n"
 
 
 class HealthAnswered(Shell):
-    """The wrapper around C{inner}; C{edge} is what this place is called."""
+    """
+    The wrapper around C{inner}.
 
-    def __init__(self, inner: IResource, edge: str) -> None:
+    @param edge: what this place is called.
+    @param keys: the public keys, as they are published.
+    """
+
+    def __init__(self, inner: IResource, edge: str, keys: bytes = NO_KEYS) -> None:
         self._inner = inner
+        self._keys = keys
         self._body = json.dumps({"status": "ok", "edge": edge}).encode("utf-8")
 
     def render(self, request: Any) -> Any:
@@ -37,6 +56,8 @@ class HealthAnswered(Shell):
         else:
             face, exchange = exchange_of(request)
         path = exchange.path or face.head.target.partition(b"?")[0]
-        if path == HEALTH and face.method in (b"GET", b"HEAD"):
-            return grant(face, _LINES, self._body)
+        if path in OWN and face.method in (b"GET", b"HEAD"):
+            if path == HEALTH:
+                return grant(face, _LINES, self._body)
+            return grant(face, _KEY_LINES, self._keys)
         return self._inner.render(request)

@@ -60,11 +60,12 @@ class Identity:
     @ivar not_before: unix seconds, leeway included.
     @ivar expires: the same; infinite without C{exp}.
     @ivar verdicts: what policies have said of these claims, see L{gateway.routing.policy}.
+    @ivar asserted: kept by L{gateway.assertion.signer}.
     """
 
     __slots__ = (
-        "_keys", "claims", "expires", "headers", "not_before", "role", "roles", "sub_key", "user",
-        "verdicts",
+        "_keys", "asserted", "claims", "expires", "headers", "not_before", "role", "roles",
+        "sub_key", "user", "verdicts",
     )  # fmt: skip
 
     def __init__(
@@ -79,6 +80,7 @@ class Identity:
         self.not_before = not_before
         self.expires = expires
         self.sub_key = f"sub:{user}"
+        self.asserted: dict[Any, Any] | None = None
         self._keys: dict[str, str | None] = {"sub": self.sub_key}
         self.verdicts: dict[Any, Refused | None] = {}
 

@@ -56,3 +56,13 @@ class Replays:
         if not share.allowed:
             return share._replace(full=True)
         return self.local.take(self.rule, key, now)
+
+    def peek(self, key: str, user: str, now: int) -> Any:
+        """What L{take} would say; the proof is not used up by it."""
+        if self._shared is not None:
+            look = getattr(self._shared, "peek", None)
+            return (look or self._shared.take)(self.rule, key, now)
+        share = self.local.peek(self._each, f"user:{user}", now)
+        if not share.allowed:
+            return share._replace(full=True)
+        return self.local.peek(self.rule, key, now)

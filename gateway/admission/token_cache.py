@@ -11,7 +11,7 @@ never kept. Bounded in entries and bytes; the least recently used goes first.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Container
+from collections.abc import Callable, Container
 
 from gateway.admission.identity import Identity, IdentityRules
 from gateway.admission.tokens import VerifiedToken, Verifier
@@ -33,6 +33,9 @@ class TokenCache:
     """
     @param entries: tokens kept at most.
     @param size: bytes they may take.
+    @ivar copies: how many tokens of their own, made of this one, others keep with each.
+    @ivar revoked: asked of each token that is verified; says why it is not good all the same.
+        What is kept has passed it: whoever revokes must L{forget}.
     """
 
     def __init__(self, verifier: Verifier, entries: int, size: int) -> None:
@@ -43,6 +46,8 @@ class TokenCache:
         # to be in order without another look (RequestHeads.vouched), and hashed only once.
         self._entries: OrderedDict[bytes, _Entry] = OrderedDict()
         self._used = 0
+        self.copies = 0
+        self.revoked: Callable[[bytes, Identity], Refused | None] | None = None
 
     def identify(self, raw: bytes, rules: IdentityRules, now: float) -> Identity | Refused:
         """Who the token says it is, under the rules; C{now} is unix seconds."""
@@ -58,7 +63,13 @@ class TokenCache:
         if isinstance(token, Refused):
             return token
         found = rules.identify(token, now)
-        if not isinstance(found, Refused) and len(raw) <= MAX_TOKEN:
+        if isinstance(found, Refused):
+            return found
+        if self.revoked is not None:
+            refused = self.revoked(raw, found)
+            if refused is not None:
+                return refused
+        if len(raw) <= MAX_TOKEN:
             self._keep(value, token, rules, found)
         return found
 
@@ -77,6 +88,17 @@ class TokenCache:
         entries.move_to_end(value)
         return identity
 
+    def judge(self, raw: bytes, rules: IdentityRules, now: float) -> Identity | Refused:
+        """What L{identify} says; nothing is kept of it."""
+        entry = self._entries.get(b"Bearer " + raw)
+        token = entry.token if entry is not None else self._verifier.verify(raw)
+        if not isinstance(token, VerifiedToken):
+            return token
+        found = rules.identify(token, now)
+        if isinstance(found, Refused) or self.revoked is None:
+            return found
+        return self.revoked(raw, found) or found
+
     @property
     def values(self) -> Container[bytes]:
         """The Authorization fields' values that are here."""
@@ -93,6 +115,13 @@ class TokenCache:
         self._most = entries
         self._room = size
         self._shrink()
+
+    def forget(self, where: Callable[[VerifiedToken], bool]) -> int:
+        """Forget the tokens that are so, at once; how many there were."""
+        gone = [value for value, entry in self._entries.items() if where(entry.token)]
+        for value in gone:
+            self._used -= self._entries.pop(value).token.size
+        return len(gone)
 
     def __contains__(self, raw: bytes) -> bool:
         """Whether the token's signature has been verified and is remembered."""
@@ -124,6 +153,7 @@ class TokenCache:
     ) -> None:
         entry = _Entry(token)
         entry.identities[rules] = identity
+        token.size += self.copies * (1000 + 3 * len(value) // 2)
         self._entries[value] = entry
         self._used += token.size
         self._shrink()

@@ -97,6 +97,13 @@ class Verifier:
         return VerifiedToken(claims, exp, nbf, _size(raw, claims))
 
 
+def key_id(raw: bytes) -> str:
+    """The key that a token's header names; empty: none. It chooses nothing."""
+    header = _decode_json(raw.partition(b".")[0])
+    kid = header.get("kid") if header is not None else None
+    return kid if isinstance(kid, str) else ""
+
+
 def _decode(part: bytes) -> bytes | None:
     """Base64url without padding (RFC 7515 section 2), in its one canonical spelling."""
     if _PART.fullmatch(part) is None:

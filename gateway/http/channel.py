@@ -87,6 +87,11 @@ class Channel(Protocol):
         self.retimed()
         self.site.opened(self)
 
+    @property
+    def request(self) -> Request | None:
+        """The one under way."""
+        return self._request
+
     def retimed(self) -> None:
         """The site's limits or its sweep's interval are others than before."""
         self._idle = self.site.sweep.interval + self.site.limits.idle_timeout

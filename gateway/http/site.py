@@ -155,6 +155,11 @@ class Site(ServerFactory):
         else:
             request.fault(500)
 
+    def requests(self) -> list[Request]:
+        """Those under way."""
+        found = [channel.request for channel in self._channels]
+        return [request for request in found if request is not None]
+
     def drain(self) -> Deferred[None]:
         """
         Answer what comes with C{Connection: close}; fires when no connection is left.

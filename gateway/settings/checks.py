@@ -169,6 +169,16 @@ def _state(environ: Mapping[str, str]) -> Path:
     return Path(environ.get("STATE_DIRECTORY", "").partition(":")[0] or ".").absolute()
 
 
+def revocations(values: dict[str, Any], lines: Lines, environ: Mapping[str, str]) -> None:
+    """[gateway] revocations: a file, in a folder that is there."""
+    path = _state(environ) / (values["revocations"] or f"{values['name']}-revocations")
+    values["revocations"] = str(path)
+    if path.is_dir():
+        lines.say("gateway", "revocations", f"{path} is a folder; expected a file")
+    elif not path.parent.is_dir():
+        lines.say("gateway", "revocations", f"there is no folder {path.parent}")
+
+
 def jwt(values: dict[str, Any], lines: Lines, directory: Folder) -> list[str]:
     """[jwt]: the one key of one family; replaces file names by what is in them."""
     warnings: list[str] = []
@@ -253,6 +263,41 @@ def _certificates(lines: Lines, section: str, option: str, directory: Folder, na
     if pem is not None and b"-----BEGIN CERTIFICATE-----" not in pem:
         lines.say(section, option, f"{name} holds no certificate in PEM")
     return str(Path(directory) / name)
+
+
+def assertion(
+    values: dict[str, Any], gateway_values: dict[str, Any], lines: Lines, directory: Folder,
+    environ: Mapping[str, str],
+) -> list[str]:  # fmt: skip
+    """[assertion]: keys that can sign; replaces file names by what is in them."""
+    from gateway.assertion.keys import signing_keys  # noqa: PLC0415 - needs cryptography
+
+    warnings: list[str] = []
+    pems = []
+    for option in ("key_file", "previous_key_file"):
+        name = values.pop(option)
+        pem = _file(lines, "assertion", option, directory, name) if name else None
+        if option == "key_file":
+            values["given"] = bool(name)
+        if pem is not None:
+            try:
+                signing_keys(pem)
+                pems.append(pem)
+                warnings += _readable(directory, name)
+            except ValueError as error:
+                lines.say("assertion", option, f"{name} {error}")
+    values["keys"] = Secret(b"\n".join(pems)) if pems else None
+    values["generated"] = str(_state(environ) / f"{gateway_values['name']}-assertion.pem")
+    values["issuer"] = values["issuer"] or gateway_values["edge"]
+    return warnings
+
+
+def unkept(values: dict[str, Any], lines: Lines) -> None:
+    """[assertion]: a key has to be made, where it can be kept."""
+    path = Path(values["generated"])
+    if not values["given"] and not path.exists() and not os.access(path.parent, os.W_OK | os.X_OK):
+        says = f"none, and the folder {path.parent} for a generated one can't be written"
+        lines.say("assertion", "key_file", says)
 
 
 def audit(values: dict[str, Any], lines: Lines, environ: Mapping[str, str]) -> None:

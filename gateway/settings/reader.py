@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from gateway.settings import checks, headers, limits, proof_checks
 from gateway.settings.folder import Folder
 from gateway.settings.option import BadValue, Option
+from gateway.settings.origins import Origins
 from gateway.settings.plans import read_plans
 from gateway.settings.processors import processors as usable
 from gateway.settings.proofs import ApiKeySettings, DpopSettings, MtlsSettings
@@ -33,6 +34,7 @@ from gateway.settings.sections import (
     GATES,
     OVERRIDABLE,
     SECTIONS,
+    AssertionSettings,
     AuditSettings,
     BodySettings,
     BreakerSettings,
@@ -68,13 +70,20 @@ _MADE: dict[str, Any] = {
     "cors": CorsSettings,
     "body": BodySettings,
     "breaker": BreakerSettings,
+    "assertion": AssertionSettings,
     "audit": AuditSettings,
 }
+
+#: Paths that no route can have.
+_OWN = ("/health", "/.well-known/gateway/jwks.json")
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """A whole configuration. C{plans} are by name; C{warnings} are sentences for the log."""
+    """
+    A whole configuration. C{plans} are by name; C{warnings} are sentences for the log;
+    C{origins} says in which line what stands.
+    """
 
     gateway: GatewaySettings
     jwt: JwtSettings
@@ -89,10 +98,12 @@ class Settings:
     body: BodySettings
     breaker: BreakerSettings
     upstream: UpstreamSettings
+    assertion: AssertionSettings
     audit: AuditSettings
     plans: tuple[tuple[str, RateLimitSettings], ...]
     routes: tuple[RouteSettings, ...]
     warnings: tuple[str, ...]
+    origins: Origins = field(default_factory=Origins, compare=False, repr=False)
 
     @property
     def shadowed(self) -> tuple[str, ...]:
@@ -161,7 +172,7 @@ def parse(
     settings = reader.read(text)
     if reader.problems.found or settings is None:
         raise SettingsError(name, sorted(reader.problems.found, key=lambda each: each.line))
-    return settings
+    return replace(settings, origins=reader.origins)
 
 
 class _Reader:
@@ -173,6 +184,7 @@ class _Reader:
         self._environ = environ
         self._directory = directory
         self._warnings: list[str] = []
+        self.origins = Origins()
 
     def read(self, text: str) -> Settings | None:
         if "\x00" in text:
@@ -182,7 +194,9 @@ class _Reader:
         common: dict[str, Section] = {}
         routes: list[Section] = []
         plans: list[Section] = []
-        for section in sections_of(text.replace("\r\n", "\n"), self._environ, self.problems):
+        sections = sections_of(text.replace("\r\n", "\n"), self._environ, self.problems)
+        self.origins = Origins(self.problems.file, sections)
+        for section in sections:
             if section.name == "route":
                 routes.append(section)
             elif section.name == "plan":
@@ -214,6 +228,7 @@ class _Reader:
         lines = checks.Lines(self.problems, common)
         values["gateway"]["edge"] = values["gateway"]["edge"] or socket.gethostname()
         checks.gateway(values["gateway"], lines, self._processors)
+        checks.revocations(values["gateway"], lines, self._environ)
         checks.ratelimit(values["ratelimit"], lines, "ratelimit")
         self._warnings += checks.store(
             values["ratelimit"], values["gateway"], lines, self._directory, self._environ
@@ -222,12 +237,17 @@ class _Reader:
         self._proofs(values, lines, routes)
         checks.upstream(values["upstream"], lines, self._directory)
         checks.audit(values["audit"], lines, self._environ)
+        self._warnings += checks.assertion(
+            values["assertion"], values["gateway"], lines, self._directory, self._environ
+        )
         made = {name: cls(**values[name]) for name, cls in _MADE.items()}
         made["jwt"] = _jwt(values["jwt"])
         made["upstream"] = UpstreamSettings(**values["upstream"])
         planned = read_plans(plans, values["ratelimit"], lines, self.problems, self._value)
         checks.cost(values["ratelimit"], planned, lines)
         found = [self._route(section, made, values, planned) for section in routes]
+        if any(route is not None and route.assertion != "no" for route in found):
+            checks.unkept(values["assertion"], lines)
         if not routes:
             self.problems.add(0, "", "", "no [route /path]; a gateway needs at least one")
         self._twice(routes)
@@ -324,6 +344,7 @@ class _Reader:
             option.attribute: self._value(option, section, section.options.get(option.name))
             for option in ROUTE_OPTIONS
         }
+        given["assertion"] = given["assertion"] or values["assertion"]["default"]
         if "upstream" not in section.options:
             self.problems.add(section.line, section.title, "upstream",
                               "missing; a route needs one, e.g. upstream = http://127.0.0.1:9001")  # fmt: skip
@@ -375,8 +396,9 @@ class _Reader:
         elif not canonical(plain) or prefix.endswith("//"):
             self.problems.add(section.line, section.title, "",
                               "a prefix is whole plain segments, such as /api/v1/users")  # fmt: skip
-        elif plain == "/health":
-            self.problems.add(section.line, section.title, "", "/health is answered by the gateway")
+        elif plain in _OWN:
+            says = f"{plain} is answered by the gateway"
+            self.problems.add(section.line, section.title, "", says)
         return plain
 
     def _override(

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from gateway.settings.limits import Windows, told
-from gateway.settings.option import YES_NO, BadValue, Option, Type
+from gateway.settings.option import TEXT, YES_NO, BadValue, Option, Type
 from gateway.settings.proofs import (
     AUTH,
     DpopSettings,
@@ -49,6 +49,8 @@ class RouteSettings:
     @ivar requirements: what is asked of those who call; C{require} says whether in earnest.
     @ivar auth: the credentials it takes; empty: all.
     @ivar upstream_settings: [upstream] as it holds here.
+    @ivar assertion: C{no}, C{user} or C{request}.
+    @ivar assertion_audience: empty: the upstream.
     @ivar own_counter: whether it has a limit of its own.
     @ivar overrides: the options it overrides, as in the file.
     @ivar loosened: sentences about what it loosens.
@@ -61,6 +63,8 @@ class RouteSettings:
     methods: tuple[str, ...]
     requirements: Requirements
     auth: tuple[str, ...]
+    assertion: str
+    assertion_audience: str
     jwt: JwtSettings
     dpop: DpopSettings
     mtls: MtlsSettings
@@ -143,6 +147,12 @@ def canonical(prefix: str) -> bool:
     )
 
 
+def _assertion(text: str) -> str:
+    if text not in ("", "no", "user", "request"):
+        raise BadValue("no, user or request")
+    return text
+
+
 ROUTE_OPTIONS: tuple[Option, ...] = (
     Option("upstream", Type(_url, "a URL"), "http://127.0.0.1",
            "Where to forward to: http:// or https://, host, port, and maybe a path that is put "
@@ -151,6 +161,11 @@ ROUTE_OPTIONS: tuple[Option, ...] = (
            "Whether the upstream gets the client's Host field instead of its own name.", "yes"),
     *REQUIRE_OPTIONS,
     AUTH,
+    Option("assertion", Type(_assertion, "no, user or request"), "",
+           "Whether the upstream is told in X-Gateway-Assertion, signed, who calls (user) and with "
+           "which request (request). Default: as [assertion] default says.", "user"),
+    Option("assertion.audience", TEXT, "",
+           "What aud says there. Default: the upstream's scheme, host and port.", "orders"),
 )  # fmt: skip
 
 

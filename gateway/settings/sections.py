@@ -78,6 +78,7 @@ class GatewaySettings:
     shutdown_grace: float
     worker_timeout: float
     cpu_affinity: str
+    revocations: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +204,25 @@ class UpstreamSettings:
     idle_connections: int
     idle_timeout: float
     ca_file: str
+
+
+@dataclass(frozen=True, slots=True)
+class AssertionSettings:
+    """
+    [assertion].
+
+    @ivar default: C{no}, C{user} or C{request}.
+    @ivar keys: PEM of the keys in the files, that which signs first.
+    @ivar given: whether one of these signs; else the one in the file C{generated}.
+    @ivar generated: made where there is none; empty: not kept at all.
+    """
+
+    default: str
+    keys: Secret | None
+    given: bool
+    generated: str
+    issuer: str
+    lifetime: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -342,6 +362,10 @@ SECTIONS: dict[str, tuple[str, tuple[Option, ...]]] = {
         Option("cpu_affinity", Type(_affinity, "no, yes, or numbers of processors"), "no",
                "Where there are several workers: yes binds each to a processor of its own, in "
                "turn; a list such as 2, 3, 4 to those. Worth it where nothing else runs.", "yes"),
+        Option("revocations", TEXT, "",
+               "Where gateway revoke keeps what is no longer good; relative to $STATE_DIRECTORY or the "
+               "working directory. Default: NAME-revocations there.", "/var/lib/gateway/revocations",
+               restart=True),
     )),
     "jwt": ("Who may come in: tokens, and the key they are verified with.", (
         Option("algorithms", Type(_algorithms, "algorithms"), "HS256",
@@ -507,6 +531,25 @@ SECTIONS: dict[str, tuple[str, tuple[Option, ...]]] = {
                "For how long. Less than the upstream's own keep-alive time-out is best."),
         Option("ca_file", TEXT, "",
                "Certificates (PEM) that sign https upstreams'. Default: the system's.", "ca.pem"),
+    )),
+    "assertion": ("The gateway's own word to upstreams on who calls, signed, in X-Gateway-Assertion.", (
+        Option("default", choice("no", "user", "request"), "no",
+               "What routes do that have no option assertion. user: a JWT with iss, sub, aud (the "
+               "upstream), iat, exp, jti, role, scope and route, signed once in half its life. "
+               "request: also method, path and request_id, signed for each request. Public keys are at "
+               "/.well-known/gateway/jwks.json.", "user", per_route=False),
+        Option("key_file", TEXT, "",
+               "Private keys (PEM): P-256 (ES256) or Ed25519 (EdDSA). The first one signs, all are "
+               "published: put a new key behind the old one, reload, and change places when services "
+               "have had five minutes to fetch it. Default: one is made and kept in "
+               "$STATE_DIRECTORY or the working directory; several machines need a file.", "assertion.pem", per_route=False),
+        Option("previous_key_file", TEXT, "",
+               "More keys that are published and do not sign.", "assertion-old.pem", per_route=False),
+        Option("issuer", TEXT, "", "What iss says. Default: [gateway] edge.", "https://api.example",
+               per_route=False),
+        Option("lifetime", duration(10, 3600), "60s",
+               "How long an assertion is good; never longer than the token it was made of.",
+               per_route=False),
     )),
     "audit": ("What is remembered.", (
         Option("database", TEXT, "audit.sqlite3",

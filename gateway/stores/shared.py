@@ -52,6 +52,7 @@ class SharedState:
     @param name: the gateway's: those of one name hear each other.
     @ivar before: called before each look, to L{put} what is new.
     @ivar refused: entries for which there was no room.
+    @ivar looked: how many looks were answered.
     """
 
     _log = Logger()
@@ -74,6 +75,7 @@ class SharedState:
         self._call: Any = None
         self.before: list[Callable[[], object]] = []
         self.refused = 0
+        self.looked = 0
 
     def start(self) -> None:
         """Begin to look."""
@@ -176,6 +178,7 @@ class SharedState:
             for name in self._entries:
                 self._untold.setdefault(name, True)
         self._epoch, self._seen = epoch, seen
+        self.looked += 1
         for name, payload, seconds in found:
             self._heard(name, payload, seconds)
 

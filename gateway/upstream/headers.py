@@ -59,11 +59,18 @@ class HeadWriter:
         """The whole head, blank line included."""
         head = face.head
         identity = exchange.identity
+        named = identity.headers if identity is not None else b""
+        assertion = exchange.terms.assertion if exchange.terms is not None else None
+        if assertion is not None and identity is not None:
+            path = target.base + exchange.rest + exchange.query
+            named += assertion.line(
+                identity, exchange.began, head.method, path, exchange.request_id
+            )
         return b"".join(
             (
                 opening(head, target, exchange.rest, exchange.query),
                 face.more,
-                identity.headers if identity is not None else b"",
+                named,
                 exchange.request_id_line,
                 self.forwarded(exchange, head),
                 closing(head.method, face.body),

@@ -147,3 +147,49 @@ def test_long_tokens_are_not_kept() -> None:
     for _ in range(2):
         assert isinstance(tokens.identify(raw, RULES, 1000), Identity)
     assert (len(tokens), verifier.verified) == (0, 2)
+
+
+def test_judging_keeps_nothing() -> None:
+    """Who only asks what would be said changes nothing, and hears the same."""
+    tokens, _ = cache()
+    for raw in (made(), made("bob"), made(secret=b"t" * 32), made(exp=1)):
+        said = tokens.judge(raw, RULES, 1000)
+        assert len(tokens) == 0
+        found = tokens.identify(raw, RULES, 1000)
+        tokens.forget(lambda _: True)
+        assert type(said) is type(found)
+        assert getattr(said, "reason", None) == getattr(found, "reason", None)
+        assert getattr(said, "user", None) == getattr(found, "user", None)
+
+
+def test_what_is_revoked_is_neither_let_in_nor_kept() -> None:
+    """It is asked once for each token that is verified, and not again for one that is known."""
+    tokens, _ = cache()
+    asked: list[str] = []
+    refused = Refused(Reason.REVOKED)
+
+    def revoked(raw: bytes, identity: Identity) -> Refused | None:
+        asked.append(identity.user)
+        return refused if identity.user == "bob" else None
+
+    tokens.revoked = revoked
+    for _ in range(3):
+        assert tokens.identify(made("bob"), RULES, 1000) is refused
+        assert isinstance(tokens.identify(made(), RULES, 1000), Identity)
+    assert asked == ["bob", "alice", "bob", "bob"]
+    assert tokens.judge(made("bob"), RULES, 1000) is refused
+    assert len(tokens) == 1
+
+
+def test_forgetting_some() -> None:
+    """Only those that are meant go, with what they took."""
+    tokens, _ = cache()
+    for sub in ("alice", "bob", "carol"):
+        tokens.identify(made(sub), RULES, 1000)
+    used = tokens.used
+    assert tokens.forget(lambda token: token.claims["sub"] == "bob") == 1
+    assert made("bob") not in tokens
+    assert made("alice") in tokens
+    assert 0 < tokens.used < used
+    assert tokens.forget(lambda _: True) == 2
+    assert tokens.used == 0
