@@ -14,13 +14,13 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from gateway.admission.addresses import AddressRules
-from gateway.admission.claim_headers import ClaimHeaders
-from gateway.admission.identity import IdentityRules
+from gateway.admission.identity import IdentityRules, IIdentityRules
 from gateway.admission.origins import CorsRules
 from gateway.admission.refused import RefusedLimit
 from gateway.admission.windows import Combined, FixedWindow, Gcra, Rule, SlidingWindow
 from gateway.assertion.keys import SigningKey, generate, kept, signing_keys
 from gateway.assertion.signer import Assertion
+from gateway.buildidentity import claim_headers, identity_rules
 from gateway.buildproofs import proof_rule, proving, proving_fields, takes_of
 from gateway.exchange import trailer_rules
 from gateway.keys import VerificationKey, hmac_key, public_key
@@ -30,7 +30,6 @@ from gateway.routing.policy import Policy
 from gateway.routing.table import RouteTable
 from gateway.settings import (
     CorsSettings,
-    HeadersSettings,
     IpSettings,
     JwtSettings,
     RateLimitSettings,
@@ -74,13 +73,17 @@ class Rules:
         self._before = None
 
 
-def key_meaning(jwt: JwtSettings) -> Hashable:
-    """What a verified token was verified with."""
-    return jwt.algorithms, jwt.secret.reveal() if jwt.secret is not None else jwt.public_key
+def key_meaning(settings: Settings) -> Hashable:
+    """What a verified token was verified with, and by whom."""
+    jwt = settings.jwt
+    key = jwt.secret.reveal() if jwt.secret is not None else jwt.public_key
+    return jwt.algorithms, key, settings.issuers, settings.introspection
 
 
-def verification_key(jwt: JwtSettings) -> VerificationKey:
-    """The one key of one family."""
+def verification_key(jwt: JwtSettings) -> VerificationKey | None:
+    """The one key of one family; C{None}: there is none here."""
+    if not jwt.has_key:
+        return None
     if jwt.public_key is not None:
         return public_key(jwt.public_key, jwt.algorithms)
     assert jwt.secret is not None  # the settings' reader insists on one of them
@@ -168,31 +171,6 @@ def cors_rules(settings: CorsSettings) -> CorsRules:
     )
 
 
-def identity_rules(
-    settings: JwtSettings, headers: HeadersSettings, rules: Rules, proofs: bool = False
-) -> IdentityRules:
-    """
-    What is asked of a token beyond its signature, and what of it services get.
-
-    @param proofs: whether L{gateway.admission.proven} looks at what a token is bound to.
-    """
-    meaning = (
-        settings.issuer, settings.audience, settings.leeway, settings.require_exp,
-        settings.role_claim, settings.default_role,
-    )  # fmt: skip
-    found: IdentityRules = rules.of(
-        "identity",
-        (meaning, headers if headers.claims else None, proofs),
-        lambda: IdentityRules(*meaning, claim_headers=claim_headers(headers), proofs=proofs),
-    )
-    return found
-
-
-def claim_headers(settings: HeadersSettings) -> ClaimHeaders | None:
-    """The claims that services get, where there are any."""
-    return ClaimHeaders(settings.claims, settings.max_value) if settings.claims else None
-
-
 def policy(route: RouteSettings) -> Policy:
     """Who may do what on a route."""
     asked = route.requirements
@@ -238,7 +216,9 @@ def terms_of(settings: Settings, rules: Rules) -> Terms:
     return Terms(
         addresses=address_rules(settings.ip),
         cors=cors_rules(settings.cors),
-        identity=identity_rules(settings.jwt, settings.headers, rules, proving(settings)),
+        identity=identity_rules(
+            settings, settings.jwt, settings.headers, rules.of, proving(settings)
+        ),
         rate=counter(settings.ratelimit, rules),
         rate_key=settings.ratelimit.key,
         plan_claim=settings.ratelimit.plan_claim,
@@ -299,11 +279,14 @@ def _route_terms(
     target = targets.of(route)
     if route.public:
         # By these rules nobody is ever identified, so no token is known by them.
-        identity = IdentityRules()
-    elif route.jwt is settings.jwt and route.headers is settings.headers:
+        identity: IIdentityRules = IdentityRules()
+    elif route.jwt is settings.jwt and route.headers is settings.headers and not route.issuers:
         identity = common.identity
     else:
-        identity = identity_rules(route.jwt, route.headers, rules, proving(settings))
+        identity = identity_rules(
+            settings, route.jwt, route.headers, rules.of, proving(settings), route.issuers,
+            route.overrides,
+        )  # fmt: skip
     return Terms(
         route=route.prefix,
         addresses=common.addresses if route.ip is settings.ip else address_rules(route.ip),

@@ -1,6 +1,6 @@
 # -*- test-case-name: tests.test_cli -*-
 """
-The C{gateway} command: C{check}, C{explain}, C{revoke}, C{token}, C{key} and C{audit}.
+The C{gateway} command: C{check}, C{explain}, C{revoke}, C{token}, C{key}, C{keys} and C{audit}.
 
 Each tool reads the same INI file as the daemon and starts nothing. Exit status: 0 done,
 1 something is wrong with what it was given.
@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from gateway import keytool
+from gateway import keytool, whose
 from gateway.admission.takes import BEARER_ONLY
 from gateway.buildproofs import takes_of
 from gateway.settings import (
@@ -73,6 +73,10 @@ def _parser() -> argparse.ArgumentParser:
     keytool.parser(tools, _DEFAULT)
     explain.add_parser(tools, _DEFAULT)
     revoke.add_parser(tools, _DEFAULT)
+    keys = tools.add_parser("keys", help="fetch every issuer's keys and show them")
+    keys.add_argument("--config", default=_DEFAULT)
+    keys.add_argument("--json", action="store_true", help="one JSON object an issuer")
+    keys.set_defaults(run=_keys)
     audit = tools.add_parser("audit", help="show the last rows of the audit log")
     audit.add_argument("--config", default=_DEFAULT)
     audit.add_argument("--database", help="the database itself, instead of an INI file's")
@@ -132,8 +136,8 @@ def _credentials(route: RouteSettings, settings: Settings) -> str:
     proofs = {"accept": ", with a DPoP proof if it is bound", "require": " with a DPoP proof"}
     ways = []
     if takes.tokens:
-        token = f"a valid token ({', '.join(route.jwt.algorithms)})"
-        ways.append(token + proofs.get(takes.dpop, ""))
+        proof = proofs.get(takes.dpop, "")
+        ways += [token + proof for token in whose.tokens(route, settings)]
     ways += [f"an API key in {settings.apikeys.header}"] if takes.keys else []
     ways += [f"a certificate ({settings.mtls.user})"] if takes.certificates else []
     beside = "; a client certificate" if takes.mtls == "require" else ""
@@ -141,10 +145,9 @@ def _credentials(route: RouteSettings, settings: Settings) -> str:
 
 
 def _identity_asked(route: RouteSettings, settings: Settings) -> list[str]:
-    jwt, asked = route.jwt, [_credentials(route, settings)]
-    asked += [f"issuer {jwt.issuer}"] if jwt.issuer else []
-    asked += [f"audience {jwt.audience}"] if jwt.audience else []
-    return asked + (["exp"] if jwt.require_exp else [])
+    asked = [_credentials(route, settings)]
+    asked += [] if whose.others(settings) else whose.local_asks(route)
+    return asked + (["exp"] if route.jwt.require_exp else [])
 
 
 def _requires(route: RouteSettings, settings: Settings) -> list[str]:
@@ -225,6 +228,30 @@ def _token(options: argparse.Namespace) -> int:
     key = Path(options.key).read_bytes() if options.key else None
     print(mint(settings.jwt, claims, options.lifetime, time.time(), key))
     return 0
+
+
+def _keys(options: argparse.Namespace) -> int:
+    from twisted.internet.task import react  # a reactor is not needed by the other tools
+
+    from gateway.issuers.show import look, told
+
+    settings = read(options.config, os.environ)
+    if not settings.issuers:
+        print("there is no [issuer NAME]: all tokens are verified with the key of [jwt]")
+        return 0
+    found: list[dict[str, Any]] = []
+
+    def main(reactor: Any) -> Any:
+        return look(settings, reactor).addCallback(found.extend)
+
+    try:
+        react(main)
+    except SystemExit as end:
+        if end.code:
+            return 1
+    for line in map(json.dumps, found) if options.json else told(found):
+        print(line)
+    return 1 if any("problem" in each for each in found) else 0
 
 
 def _audit(options: argparse.Namespace) -> int:

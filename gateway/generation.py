@@ -23,7 +23,6 @@ from gateway.admission.peers import TrustedProxies
 from gateway.admission.proofs import Proofs
 from gateway.admission.refused import RefusedLimit
 from gateway.admission.token_cache import TokenCache
-from gateway.admission.tokens import Verifier
 from gateway.assertion.keys import published
 from gateway.assertion.signer import KEPT
 from gateway.audit.record import IAuditLog
@@ -44,6 +43,7 @@ from gateway.exchange import request_rules
 from gateway.http.heads import RequestHeads
 from gateway.http.site import Limits, Site
 from gateway.http.sweep import Sweep
+from gateway.issuers.sources import Sources
 from gateway.settings import GatewaySettings, Settings
 from gateway.stores.failover import Failover
 from gateway.stores.memory import MemoryBuckets
@@ -83,6 +83,7 @@ class Generation:
     settings: Settings
     rules: Rules
     targets: Targets
+    sources: Sources
     tokens: TokenCache
     refused: RefusedLimit | None
     proofs: Proofs | None
@@ -108,7 +109,11 @@ def generation(
     terms = terms_of(settings, rules)
     keys = assertion_keys(settings)
     routes = routes_of(settings, terms, targets, rules, keys)
-    tokens = _tokens(settings, rules, before)
+    sources = Sources(
+        settings, lasting.reactor, lasting.clock, lasting.now,
+        before.sources if before is not None else None,
+    )  # fmt: skip
+    tokens = _tokens(settings, rules, sources, before)
     tokens.revoked = lasting.revoked
     tokens.copies = min(KEPT, sum(route.assertion == "user" for route in settings.routes))
     refused = refused_limit(settings.ratelimit, rules)
@@ -141,7 +146,8 @@ def generation(
     )
     heads.vouched = tokens.values
     return Generation(
-        settings, rules, targets, tokens, refused, proofs, heads, _limits(gateway), chain(parts)
+        settings, rules, targets, sources, tokens, refused, proofs, heads, _limits(gateway),
+        chain(parts),
     )
 
 
@@ -150,6 +156,7 @@ def hold(new: Generation, lasting: Lasting, site: Site) -> None:
     settings = new.settings
     new.rules.hold()
     new.targets.hold()
+    new.sources.hold()
     new.tokens.resize(settings.jwt.cache, settings.jwt.cache_size)
     lasting.buckets.resize(settings.ratelimit.keys)
     lasting.buckets.retain(new.rules.all("rate"))
@@ -161,19 +168,23 @@ def hold(new: Generation, lasting: Lasting, site: Site) -> None:
     site.reconfigure(new.resource, new.heads, new.limits)
 
 
-def _tokens(settings: Settings, rules: Rules, before: Generation | None) -> TokenCache:
+def _tokens(
+    settings: Settings, rules: Rules, sources: Sources, before: Generation | None
+) -> TokenCache:
     """
-    The cache of verified tokens: the same one, unless there is another key, or rules have
-    gone by which it has let tokens in.
+    The cache of verified tokens: the same one, unless somebody else vouches for tokens, or
+    rules have gone by which it has let tokens in.
     """
     if (
         before is not None
-        and key_meaning(before.settings.jwt) == key_meaning(settings.jwt)
+        and key_meaning(before.settings) == key_meaning(settings)
         and before.rules.all("identity") <= rules.all("identity")
     ):
         return before.tokens
-    verifier = Verifier(verification_key(settings.jwt))
-    return TokenCache(verifier, settings.jwt.cache, settings.jwt.cache_size)
+    verifier = sources.verifier(verification_key(settings.jwt))
+    tokens = TokenCache(verifier, settings.jwt.cache, settings.jwt.cache_size)
+    sources.watch(tokens)
+    return tokens
 
 
 def _proofs(settings: Settings, rules: Rules, lasting: Lasting) -> Proofs | None:

@@ -25,6 +25,8 @@ def mint(
     """
     import jwt  # noqa: PLC0415 - costs a tenth of a second
 
+    if not settings.has_key:
+        raise ValueError("[jwt] has no key: tokens come from the issuers alone")
     if settings.secret is not None:
         key: Any = settings.secret.reveal()
     elif private_key is not None:

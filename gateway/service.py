@@ -161,6 +161,7 @@ class GatewayService(Service):
         except CannotListen as error:
             self.audit.stop()
             raise SystemExit(f"gateway: {error}") from None
+        self.generation.sources.start()
         connections = self.generation.targets.connections()
         short = shortage(self.descriptor_limit, settings.gateway.max_connections, connections)
         for warning in (*settings.warnings, short):
@@ -259,6 +260,7 @@ class GatewayService(Service):
         for call in calls:
             if call.active():
                 call.cancel()
+        self.generation.sources.stop()
         self.generation.targets.abort()
         self.sweep.stop()
         self.watch.stop()

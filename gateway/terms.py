@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from gateway.admission.addresses import AddressRules
-from gateway.admission.identity import IdentityRules
+from gateway.admission.identity import IdentityRules, IIdentityRules
 from gateway.admission.origins import CorsRules
 from gateway.admission.takes import Takes
 from gateway.exchange import TRAILERS
@@ -56,7 +56,7 @@ class Terms:
     route: str = ""
     addresses: AddressRules = field(default_factory=lambda: AddressRules((), ()))
     cors: CorsRules | None = None
-    identity: IdentityRules = field(default_factory=IdentityRules)
+    identity: IIdentityRules = field(default_factory=IdentityRules)
     rate: Any = None
     rate_key: str = "sub"
     plan_claim: str = ""

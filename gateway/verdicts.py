@@ -47,6 +47,8 @@ class Reason(Enum):
     PROOF_NONCE = ("proof_nonce", 401, "Token validation failed")
     PROOF_MEMORY = ("proof_memory", 503, "Service unavailable")
     REVOKED = ("revoked", 401, "Token validation failed")
+    KEYS = ("keys", 503, "Service unavailable")
+    INTROSPECTION = ("introspection", 503, "Service unavailable")
     LIMIT_REFUSED = ("limit_refused", 429, "Rate limit exceeded")
     # Stage 6: the rate limit
     LIMIT = ("limit", 429, "Rate limit exceeded")

@@ -162,9 +162,9 @@ def test_guarded(make: Any) -> None:
     verified: list[bytes] = []
 
     class Watched(Verifier):
-        def verify(self, raw: bytes) -> Any:
+        def verify(self, raw: bytes, now: float = 0.0) -> Any:
             verified.append(raw)
-            return super().verify(raw)
+            return super().verify(raw, now)
 
     cache = TokenCache(Watched(hmac_key(SECRET.encode(), ["HS256"])), 10, 1 << 20)
     limit = RefusedLimit(SlidingWindow(2, 60_000_000, "refused"), MemoryBuckets(5))

@@ -10,7 +10,8 @@ the two moments between which they hold.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote
 
 from gateway.admission.tokens import EXPIRED, INVALID, VerifiedToken
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 #: Bytes of a user's or a role's name as it is sent.
 MAX_NAME = 512
+
+#: The same of all roles of a user together.
+MAX_ROLES = 4096
 
 #: Visible ASCII that travels as it is; C{,} would look like a list, C{%} like an escape.
 _PLAIN = re.compile(r"[!-$&-+\--~]+")
@@ -123,36 +127,65 @@ def claim_of(claims: dict[str, Any], name: str) -> object:
     return value
 
 
+class IIdentityRules(Protocol):
+    """What is asked of a verified token; compared by identity."""
+
+    def identify(self, token: VerifiedToken, now: float) -> Identity | Refused:
+        """Who that is; C{now} is unix seconds."""
+
+
+class IssuersRules:
+    """
+    What is asked of tokens of several issuers; a token of any other is refused.
+
+    @param rules: by the issuer's name; empty: the local key's.
+    """
+
+    __slots__ = ("_rules",)
+
+    def __init__(self, rules: Mapping[str, IdentityRules]) -> None:
+        self._rules = dict(rules)
+
+    def identify(self, token: VerifiedToken, now: float) -> Identity | Refused:
+        """By the rules of the issuer that has vouched for the token."""
+        rules = self._rules.get(token.issuer)
+        return INVALID if rules is None else rules.identify(token, now)
+
+
 class IdentityRules:
     """
     What is asked of a verified token; compared by identity.
 
     @param issuer: C{iss} must equal it; not looked at when empty.
-    @param audience: C{aud} must equal or contain it; not looked at when empty.
+    @param audience: C{aud} must equal or contain it, or one of them; not looked at when empty.
     @param leeway: seconds by which clocks may differ.
     @param claim_headers: further claims for the upstream.
     @param proofs: whether somebody looks at what a token is bound to (C{cnf}); where nobody
         does, a bound one is refused.
+    @param role_lists: whether the role's claim may be a list.
     """
 
     __slots__ = (
-        "audience", "claim_headers", "default_role", "issuer", "leeway", "proofs", "require_exp",
-        "role_claim",
+        "_audiences", "claim_headers", "default_role", "issuer", "leeway", "proofs", "require_exp",
+        "role_claim", "role_lists",
     )  # fmt: skip
 
     def __init__(
-        self, issuer: str = "", audience: str = "", leeway: float = 0.0,
+        self, issuer: str = "", audience: str | Sequence[str] = "", leeway: float = 0.0,
         require_exp: bool = True, role_claim: str = "role", default_role: str = "user",
         claim_headers: ClaimHeaders | None = None, proofs: bool = False,
+        role_lists: bool = False,
     ) -> None:  # fmt: skip
         self.issuer = issuer
-        self.audience = audience
+        some = (audience,) if isinstance(audience, str) else audience
+        self._audiences = frozenset(each for each in some if each)
         self.leeway = leeway
         self.require_exp = require_exp
         self.role_claim = role_claim
         self.default_role = default_role
         self.claim_headers = claim_headers
         self.proofs = proofs
+        self.role_lists = role_lists
 
     def identify(self, token: VerifiedToken, now: float) -> Identity | Refused:
         """Expiry first, then the rest; C{now} is unix seconds."""
@@ -164,16 +197,19 @@ class IdentityRules:
                 return EXPIRED
         elif self.require_exp:
             return INVALID
+        expires = min(expires, token.until)
         not_before = token.nbf - self.leeway if token.nbf is not None else 0.0
         if not_before > now or not self._meant(claims) or ("cnf" in claims and not self.proofs):
             return INVALID
-        user, role = claims.get("sub"), claim_of(claims, self.role_claim)
-        if role is None or role == "":
-            role = self.default_role
-        if not isinstance(user, str) or not isinstance(role, str):
+        user, roles = claims.get("sub"), self._roles(claims)
+        if not isinstance(user, str) or roles is None:
             return INVALID
-        user_text, role_text = field_text(user), field_text(role)
-        if user_text is None or role_text is None:
+        user_text, role_texts = field_text(user), [field_text(role) for role in roles]
+        if user_text is None or None in role_texts:
+            return INVALID
+        # A comma within a name is encoded, so that one between two names can be told from it.
+        role_text = b",".join(role_texts)  # type: ignore[arg-type]
+        if len(role_text) > (MAX_NAME if len(roles) == 1 else MAX_ROLES):
             return INVALID
         headers = b"X-User-ID: %s\r\nX-User-Role: %s\r\n" % (user_text, role_text)
         if self.claim_headers is not None:
@@ -181,15 +217,25 @@ class IdentityRules:
             if lines is None:
                 return INVALID
             headers += lines
-        return Identity(user, role, headers, claims, not_before, expires)
+        return Identity(user, ",".join(roles), headers, claims, not_before, expires, roles)
+
+    def _roles(self, claims: dict[str, Any]) -> tuple[str, ...] | None:
+        """The roles in the claim, the default one where there is none; C{None}: no text."""
+        role = claim_of(claims, self.role_claim)
+        if role is None or role == "" or (role == [] and self.role_lists):
+            role = self.default_role
+        if isinstance(role, str):
+            return (role,)
+        if self.role_lists and isinstance(role, list) and all(isinstance(r, str) for r in role):
+            return tuple(dict.fromkeys(role))
+        return None
 
     def _meant(self, claims: dict[str, Any]) -> bool:
         """Issuer and audience, by exact equality (GHSA-75c5-xw7c-p5pm compared by C{in})."""
         if self.issuer and claims.get("iss") != self.issuer:
             return False
-        if not self.audience:
+        if not self._audiences:
             return True
         audience = claims.get("aud")
-        return audience == self.audience or (
-            isinstance(audience, list) and self.audience in audience
-        )
+        meant = audience if isinstance(audience, list) else [audience]
+        return any(isinstance(each, str) and each in self._audiences for each in meant)

@@ -13,8 +13,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Container
 
-from gateway.admission.identity import Identity, IdentityRules
-from gateway.admission.tokens import VerifiedToken, Verifier
+from gateway.admission.identity import Identity, IIdentityRules
+from gateway.admission.tokens import IVerifier, Unsettled, VerifiedToken
 from gateway.verdicts import Refused
 
 #: Longer tokens are verified each time.
@@ -26,7 +26,7 @@ class _Entry:
 
     def __init__(self, token: VerifiedToken) -> None:
         self.token = token
-        self.identities: dict[IdentityRules, Identity] = {}
+        self.identities: dict[IIdentityRules, Identity] = {}
 
 
 class TokenCache:
@@ -38,7 +38,7 @@ class TokenCache:
         What is kept has passed it: whoever revokes must L{forget}.
     """
 
-    def __init__(self, verifier: Verifier, entries: int, size: int) -> None:
+    def __init__(self, verifier: IVerifier, entries: int, size: int) -> None:
         self._verifier = verifier
         self._most = entries
         self._room = size
@@ -49,18 +49,22 @@ class TokenCache:
         self.copies = 0
         self.revoked: Callable[[bytes, Identity], Refused | None] | None = None
 
-    def identify(self, raw: bytes, rules: IdentityRules, now: float) -> Identity | Refused:
+    def identify(
+        self, raw: bytes, rules: IIdentityRules, now: float
+    ) -> Identity | Refused | Unsettled:
         """Who the token says it is, under the rules; C{now} is unix seconds."""
         value = b"Bearer " + raw
         entry = self._entries.get(value)
-        if entry is not None:
+        if entry is not None and entry.token.until <= now:
+            self._drop(value)
+        elif entry is not None:
             self._entries.move_to_end(value)
             identity = entry.identities.get(rules)
             if identity is not None and identity.not_before <= now < identity.expires:
                 return identity
             return self._again(value, entry, rules, now)
-        token = self._verifier.verify(raw)
-        if isinstance(token, Refused):
+        token = self._verifier.verify(raw, now)
+        if not isinstance(token, VerifiedToken):
             return token
         found = rules.identify(token, now)
         if isinstance(found, Refused):
@@ -73,7 +77,7 @@ class TokenCache:
             self._keep(value, token, rules, found)
         return found
 
-    def known(self, value: bytes, rules: IdentityRules, now: float) -> Identity | None:
+    def known(self, value: bytes, rules: IIdentityRules, now: float) -> Identity | None:
         """
         The same for an Authorization field's value, where it is known at once; else C{None},
         which says nothing yet.
@@ -88,10 +92,13 @@ class TokenCache:
         entries.move_to_end(value)
         return identity
 
-    def judge(self, raw: bytes, rules: IdentityRules, now: float) -> Identity | Refused:
+    def judge(
+        self, raw: bytes, rules: IIdentityRules, now: float
+    ) -> Identity | Refused | Unsettled:
         """What L{identify} says; nothing is kept of it."""
         entry = self._entries.get(b"Bearer " + raw)
-        token = entry.token if entry is not None else self._verifier.verify(raw)
+        fresh = entry is not None and now < entry.token.until
+        token = entry.token if entry is not None and fresh else self._verifier.verify(raw, now)
         if not isinstance(token, VerifiedToken):
             return token
         found = rules.identify(token, now)
@@ -104,7 +111,7 @@ class TokenCache:
         """The Authorization fields' values that are here."""
         return self._entries
 
-    def replace(self, verifier: Verifier) -> None:
+    def replace(self, verifier: IVerifier) -> None:
         """New keys: nothing that was verified with the old ones holds."""
         self._verifier = verifier
         self._entries.clear()
@@ -120,7 +127,7 @@ class TokenCache:
         """Forget the tokens that are so, at once; how many there were."""
         gone = [value for value, entry in self._entries.items() if where(entry.token)]
         for value in gone:
-            self._used -= self._entries.pop(value).token.size
+            self._drop(value)
         return len(gone)
 
     def __contains__(self, raw: bytes) -> bool:
@@ -135,21 +142,23 @@ class TokenCache:
         """Bytes taken, as estimated."""
         return self._used
 
+    def _drop(self, value: bytes) -> None:
+        self._used -= self._entries.pop(value).token.size
+
     def _again(
-        self, value: bytes, entry: _Entry, rules: IdentityRules, now: float
+        self, value: bytes, entry: _Entry, rules: IIdentityRules, now: float
     ) -> Identity | Refused:
         """Known signature, but not yet under these rules, or no longer valid."""
         found = rules.identify(entry.token, now)
         if isinstance(found, Refused):
             if entry.identities.pop(rules, None) is not None and not entry.identities:
-                del self._entries[value]
-                self._used -= entry.token.size
+                self._drop(value)
         else:
             entry.identities[rules] = found
         return found
 
     def _keep(
-        self, value: bytes, token: VerifiedToken, rules: IdentityRules, identity: Identity
+        self, value: bytes, token: VerifiedToken, rules: IIdentityRules, identity: Identity
     ) -> None:
         entry = _Entry(token)
         entry.identities[rules] = identity

@@ -5,23 +5,19 @@ doubt (RFC 7515, RFC 7519); refuses any other with 401.
 
 Independent of time and of the route: what is found here holds for as long as the key
 does. The token's header chooses nothing: C{alg} must be an allowed one, C{kid}, C{jwk},
-C{jku} and C{x5u} are never looked at, C{crit} and C{b64} are refused.
+C{jku} and C{x5u} are never looked at, C{crit}, C{b64} and C{zip} are refused.
 """
 
 from __future__ import annotations
 
-import json
 import math
-import re
-from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, Protocol
 
+from gateway.jose import PART, json_object, unbase64
 from gateway.keys import VerificationKey
 from gateway.verdicts import Reason, Refused
-
-_PART = re.compile(rb"[A-Za-z0-9_-]+")
 
 
 def challenge(reason: Reason) -> bytes:
@@ -60,12 +56,37 @@ class VerifiedToken:
     @ivar exp: unix seconds, or C{None}.
     @ivar nbf: the same.
     @ivar size: bytes it takes in memory, estimated.
+    @ivar issuer: the C{[issuer NAME]} that has vouched for it; empty: the local key.
+    @ivar key: the very key, where it is one of several.
+    @ivar until: unix seconds after which it must be verified again.
     """
 
     claims: dict[str, Any]
     exp: float | None
     nbf: float | None
     size: int
+    issuer: str = ""
+    key: Any = None
+    until: float = math.inf
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Unsettled:
+    """
+    Nobody here can say yet: keys must be fetched, or the issuer asked, first.
+
+    @ivar ask: called with the raw token and the seconds already waited; returns a Deferred
+        that fires when looking again makes sense, or a L{Refused} when waiting does not.
+    """
+
+    ask: Callable[[bytes, float], Any]
+
+
+class IVerifier(Protocol):
+    """Who knows whether a token is genuine."""
+
+    def verify(self, raw: bytes, now: float = 0.0) -> VerifiedToken | Refused | Unsettled:
+        """What the raw token is; C{now} is unix seconds."""
 
 
 class Verifier:
@@ -74,71 +95,44 @@ class Verifier:
     def __init__(self, key: VerificationKey) -> None:
         self._key = key
 
-    def verify(self, raw: bytes) -> VerifiedToken | Refused:
+    def verify(self, raw: bytes, now: float = 0.0) -> VerifiedToken | Refused:
         """Signature first, then shape; never raises, whatever the bytes are."""
         parts = raw.split(b".")
         if len(parts) != 3:
             return INVALID
         if not parts[2]:
             # An unsigned token (RFC 7518 section 3.6) is told so.
-            return SIGNATURE if _decode_json(parts[0]) is not None else INVALID
-        signature = _decode(parts[2])
-        header = _decode_json(parts[0])
-        if header is None or signature is None or _PART.fullmatch(parts[1]) is None:
+            return SIGNATURE if json_object(unbase64(parts[0])) is not None else INVALID
+        signature = unbase64(parts[2])
+        header = json_object(unbase64(parts[0]))
+        if header is None or signature is None or PART.fullmatch(parts[1]) is None:
             return INVALID
         if not self._key.verify(header.get("alg"), raw[: -len(parts[2]) - 1], signature):
             return SIGNATURE
-        claims = _decode_json(parts[1])
-        if claims is None or "crit" in header or "b64" in header:
+        claims = json_object(unbase64(parts[1]))
+        if claims is None or not plain(header):
             return INVALID
-        exp, nbf = claims.get("exp"), claims.get("nbf")
-        if ("exp" in claims and not _is_time(exp)) or ("nbf" in claims and not _is_time(nbf)):
-            return INVALID
-        return VerifiedToken(claims, exp, nbf, _size(raw, claims))
+        return timed(raw, claims)
 
 
 def key_id(raw: bytes) -> str:
     """The key that a token's header names; empty: none. It chooses nothing."""
-    header = _decode_json(raw.partition(b".")[0])
+    header = json_object(unbase64(raw.partition(b".")[0]))
     kid = header.get("kid") if header is not None else None
     return kid if isinstance(kid, str) else ""
 
 
-def _decode(part: bytes) -> bytes | None:
-    """Base64url without padding (RFC 7515 section 2), in its one canonical spelling."""
-    if _PART.fullmatch(part) is None:
-        return None
-    try:
-        data = urlsafe_b64decode(part + b"=" * (-len(part) % 4))
-    except ValueError:
-        return None
-    # Spare bits must be zero, or one signature had several spellings.
-    return data if urlsafe_b64encode(data).rstrip(b"=") == part else None
+def plain(header: dict[str, Any]) -> bool:
+    """Whether nothing in the header changes what the rest means (RFC 7515 4.1.11, RFC 8725 3.6)."""
+    return "crit" not in header and "b64" not in header and "zip" not in header
 
 
-def _decode_json(part: bytes) -> dict[str, Any] | None:
-    """A JSON object in which no member is named twice (RFC 7519 section 4)."""
-    data = _decode(part)
-    if data is None:
-        return None
-    try:
-        value = json.loads(
-            data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant
-        )
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a member named twice")
-    return found
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(name)  # NaN and Infinity are no JSON
+def timed(raw: bytes, claims: dict[str, Any]) -> VerifiedToken | Refused:
+    """The token, if the times in it are any."""
+    exp, nbf = claims.get("exp"), claims.get("nbf")
+    if ("exp" in claims and not _is_time(exp)) or ("nbf" in claims and not _is_time(nbf)):
+        return INVALID
+    return VerifiedToken(claims, exp, nbf, _size(raw, claims))
 
 
 def _is_time(value: object) -> bool:

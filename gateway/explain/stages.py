@@ -13,7 +13,14 @@ from gateway.admission.addresses import Networks
 from gateway.admission.ratelimit import limit_key
 from gateway.admission.tokens import bearer
 from gateway.explain.run import Seen
-from gateway.explain.tokens import moment, shown, why_invalid, why_unsigned
+from gateway.explain.tokens import (
+    moment,
+    shown,
+    voucher,
+    why_invalid,
+    why_not_issuers,
+    why_unsigned,
+)
 from gateway.settings.origins import Origin
 from gateway.verdicts import Refused
 
@@ -153,6 +160,9 @@ def _authenticated(seen: Seen, passed: bool) -> Told:
     if code == "limit_refused":
         why = f"its address has sent too many refused tokens: {seen.said('Authenticated')}"
         return Told(saw, why, _settings(seen, "ratelimit", "refused"))
+    issuer = voucher(raw, seen.settings)
+    if issuer is not None and code in ("signature", "token"):
+        return Told(saw, why_not_issuers(raw, issuer, code == "token"), [])
     if code == "signature":
         return Told(saw, why_unsigned(raw, seen.settings.jwt.algorithms), settings)
     if code == "expired":

@@ -11,7 +11,7 @@ from typing import Any
 import jwt as pyjwt
 
 from gateway.admission.identity import claim_of, field_text
-from gateway.settings import JwtSettings
+from gateway.settings import IssuerSettings, JwtSettings, Settings
 
 
 def parts_of(raw: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -46,6 +46,22 @@ def moment(value: object) -> str:
         return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(float(value)))  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError, OSError):
         return repr(value)
+
+
+def voucher(raw: bytes, settings: Settings) -> IssuerSettings | None:
+    """The [issuer NAME] whose iss is in the token."""
+    iss = parts_of(raw)[1].get("iss")
+    return next((each for each in settings.issuers if each.issuer == iss), None)
+
+
+def why_not_issuers(raw: bytes, issuer: IssuerSettings, signed: bool) -> str:
+    """Why a token in an issuer's name is not good; C{signed}: its signature is."""
+    alg = parts_of(raw)[0].get("alg")
+    if signed:
+        return f"it does not say what [issuer {issuer.name}] or the route asks of a token"
+    if alg not in issuer.algorithms:
+        return f"it is signed with {alg}; [issuer {issuer.name}] has {', '.join(issuer.algorithms)}"
+    return f"its {alg} signature is not of a key that [issuer {issuer.name}] publishes now"
 
 
 def why_unsigned(raw: bytes, algorithms: tuple[str, ...]) -> str:

@@ -4,6 +4,7 @@ The INI file: what an option is, the reader, and the values the rest of the gate
 Lets a file in that is right in every line; refuses any other with all its problems.
 """
 
+from gateway.settings.issuers import IssuerSettings
 from gateway.settings.proofs import ApiKeySettings, DpopSettings, MtlsSettings
 from gateway.settings.reader import Settings, parse, read
 from gateway.settings.route import RouteSettings
@@ -14,6 +15,7 @@ from gateway.settings.sections import (
     CorsSettings,
     GatewaySettings,
     HeadersSettings,
+    IntrospectionSettings,
     IpSettings,
     JwtSettings,
     RateLimitSettings,
@@ -25,7 +27,8 @@ from gateway.settings.text import Problem, SettingsError
 
 __all__ = [
     "ApiKeySettings", "AuditSettings", "BodySettings", "BreakerSettings", "CorsSettings",
-    "DpopSettings", "GatewaySettings", "HeadersSettings", "IpSettings", "JwtSettings",
-    "MtlsSettings", "Problem", "RateLimitSettings", "RequireSettings", "RouteSettings", "Secret",
-    "Settings", "SettingsError", "UpstreamSettings", "parse", "read",
+    "DpopSettings", "GatewaySettings", "HeadersSettings", "IntrospectionSettings", "IpSettings",
+    "IssuerSettings", "JwtSettings", "MtlsSettings", "Problem", "RateLimitSettings",
+    "RequireSettings", "RouteSettings", "Secret", "Settings", "SettingsError", "UpstreamSettings",
+    "parse", "read",
 ]  # fmt: skip

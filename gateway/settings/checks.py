@@ -179,24 +179,33 @@ def revocations(values: dict[str, Any], lines: Lines, environ: Mapping[str, str]
         lines.say("gateway", "revocations", f"there is no folder {path.parent}")
 
 
-def jwt(values: dict[str, Any], lines: Lines, directory: Folder) -> list[str]:
-    """[jwt]: the one key of one family; replaces file names by what is in them."""
+def jwt(
+    values: dict[str, Any], lines: Lines, directory: Any, issuers: bool = False
+) -> list[str]:
+    """
+    [jwt]: the one key of one family; replaces file names by what is in them.
+
+    @param issuers: whether others vouch for tokens, so that no key is needed here.
+    """
     warnings: list[str] = []
-    text, secret_file, key_file = values["secret"], values["secret_file"], values["public_key_file"]
+    text, file, key_file = values["secret"], values["secret_file"], values["public_key_file"]
     values["secret"] = values["public_key"] = None
     families = {FAMILIES[name] for name in values["algorithms"]}
-    if len(families) > 1:
+    keys = ("secret", "secret_file", "public_key_file", "algorithms")
+    if issuers and not any(lines.given("jwt", name) for name in keys):
+        pass
+    elif len(families) > 1:
         lines.say("jwt", "algorithms", "one key has one family: HS*, RS* and PS*, ES*, or EdDSA")
     elif families == {"HMAC"}:
         if key_file:
             lines.say("jwt", "public_key_file", "HS* needs secret or secret_file, not a public key")
-        elif text and secret_file:
+        elif text and file:
             lines.say("jwt", "secret_file", "there is a secret already; expected one of the two")
-        elif secret_file:
-            raw = _file(lines, "jwt", "secret_file", directory, secret_file)
+        elif file:
+            raw, more = secret_file(lines, "jwt", "secret_file", directory, file)
+            warnings += more
             if raw is not None:
-                warnings += _readable(directory, secret_file)
-                _secret(values, raw.removesuffix(b"\n").removesuffix(b"\r"), lines, "secret_file")
+                _secret(values, raw, lines, "secret_file")
         elif text:
             _secret(values, text.encode("utf-8", "surrogateescape"), lines, "secret")
         elif lines.broken("jwt", "secret"):
@@ -205,7 +214,7 @@ def jwt(values: dict[str, Any], lines: Lines, directory: Folder) -> list[str]:
             lines.say("jwt", "secret", "missing; expected secret = ${NAME} or secret_file = FILE")
         else:
             lines.say("jwt", "secret", "empty; expected at least 32 bytes")
-    elif text or secret_file:
+    elif text or file:
         name = "secret" if text else "secret_file"
         lines.say("jwt", name, f"{', '.join(values['algorithms'])} needs public_key_file instead")
     elif not key_file:
@@ -223,6 +232,29 @@ def jwt(values: dict[str, Any], lines: Lines, directory: Folder) -> list[str]:
         if not values[name]:
             lines.say("jwt", name, "empty; expected a name")
     return warnings
+
+
+def content(lines: Lines, section: str, option: str, directory: Any, name: str) -> bytes | None:
+    """What is in a file; C{None}, and a problem, where it can't be read."""
+    return _file(lines, section, option, directory, name)
+
+
+def signers(lines: Lines, section: str, option: str, directory: Any, name: str) -> bytes:
+    """The certificates in a file; empty where none is named."""
+    pem = _file(lines, section, option, directory, name) if name else b""
+    if name and pem is not None and b"-----BEGIN CERTIFICATE-----" not in pem:
+        lines.say(section, option, f"{name} holds no certificate in PEM")
+    return pem or b""
+
+
+def secret_file(
+    lines: Lines, section: str, option: str, directory: Any, name: str
+) -> tuple[bytes | None, list[str]]:
+    """The secret in a file, and a warning where others may read it."""
+    raw = _file(lines, section, option, directory, name)
+    if raw is None:
+        return None, []
+    return raw.removesuffix(b"\n").removesuffix(b"\r"), _readable(directory, name)
 
 
 def _secret(values: dict[str, Any], raw: bytes, lines: Lines, option: str) -> None:

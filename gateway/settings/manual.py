@@ -10,6 +10,7 @@ import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
+from gateway.settings.issuers import ISSUER_OPTIONS
 from gateway.settings.limits import PLAN_OPTIONS
 from gateway.settings.option import Option
 from gateway.settings.require import CLAIM
@@ -27,6 +28,14 @@ _HEAD = """\
 # Check it:  gateway check FILE
 # Run it:    twistd -n gateway --config FILE
 """
+
+_ISSUERS = """\
+# ---------------------------------------------------------------------------------------
+# Issuers: identity providers whose tokens are good, one section each, chosen by iss. With one
+# of them, or [introspection], [jwt] needs no key. What a section does not say of its tokens
+# (audience, leeway, require_exp, role_claim, default_role) holds as in [jwt]; what a route
+# says as jwt.audience and so on holds for all its tokens, whoever made them.
+#[issuer corp]"""
 
 _PLANS = """\
 # ---------------------------------------------------------------------------------------
@@ -95,6 +104,10 @@ def ini() -> str:
         if name == "headers":
             lines += ["", *_comment(_CLAIMS), "#claim.X-Department = department"]
         lines.append("")
+    lines.append(_ISSUERS.rstrip())
+    for option in ISSUER_OPTIONS:
+        lines += _option("issuer", option)
+    lines.append("")
     lines.append(_PLANS.format(options=", ".join(PLAN_OPTIONS)))
     lines.append(_ROUTES.format(sections=", ".join(f"[{name}]" for name in OVERRIDABLE)).rstrip())
     for option in ROUTE_OPTIONS[1:]:
@@ -125,6 +138,14 @@ def markdown() -> str:
         lines += [_row(option, name in OVERRIDABLE and option.per_route) for option in options]
         if name == "headers":
             lines.append(f"| `claim.FIELD` | | route | {_CLAIMS} |")
+    lines += ["", "## [issuer NAME]", "",
+              "Identity providers whose tokens are good, chosen by `iss`. With one of them, or "
+              "[introspection], [jwt] needs no key. A route's `jwt.audience`, `jwt.leeway`, "
+              "`jwt.require_exp`, `jwt.role_claim` and `jwt.default_role` hold for all its tokens, "
+              "whoever made them.", "", "| option | default | what for |", "|---|---|---|"]  # fmt: skip
+    for option in ISSUER_OPTIONS:
+        default = "as in [jwt]" if "as in [jwt]" in option.says else f"`{option.default}`" if option.default else ""
+        lines.append(f"| `{option.name}` | {default} | {option.says} |")
     lines += ["", "## [plan NAME]", "",
               "The limit of those whose token names the plan, in the claim that `[ratelimit] plan_claim` "
               "says: any of " + ", ".join(f"`{name}`" for name in PLAN_OPTIONS) + ". What it does not say "

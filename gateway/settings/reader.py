@@ -16,6 +16,13 @@ from typing import Any
 
 from gateway.settings import checks, headers, limits, proof_checks
 from gateway.settings.folder import Folder
+from gateway.settings.issuers import (
+    IssuerSettings,
+    check_issuers,
+    check_route,
+    introspection,
+    read_issuers,
+)
 from gateway.settings.option import BadValue, Option
 from gateway.settings.origins import Origins
 from gateway.settings.plans import read_plans
@@ -31,7 +38,9 @@ from gateway.settings.route import (
     shadowed,
 )
 from gateway.settings.sections import (
+    ASKED,
     GATES,
+    LOCAL,
     OVERRIDABLE,
     SECTIONS,
     AssertionSettings,
@@ -41,6 +50,7 @@ from gateway.settings.sections import (
     CorsSettings,
     GatewaySettings,
     HeadersSettings,
+    IntrospectionSettings,
     IpSettings,
     JwtSettings,
     RateLimitSettings,
@@ -101,6 +111,8 @@ class Settings:
     assertion: AssertionSettings
     audit: AuditSettings
     plans: tuple[tuple[str, RateLimitSettings], ...]
+    issuers: tuple[IssuerSettings, ...]
+    introspection: IntrospectionSettings | None
     routes: tuple[RouteSettings, ...]
     warnings: tuple[str, ...]
     origins: Origins = field(default_factory=Origins, compare=False, repr=False)
@@ -194,6 +206,7 @@ class _Reader:
         common: dict[str, Section] = {}
         routes: list[Section] = []
         plans: list[Section] = []
+        issuers: list[Section] = []
         sections = sections_of(text.replace("\r\n", "\n"), self._environ, self.problems)
         self.origins = Origins(self.problems.file, sections)
         for section in sections:
@@ -201,6 +214,8 @@ class _Reader:
                 routes.append(section)
             elif section.name == "plan":
                 plans.append(section)
+            elif section.name == "issuer":
+                issuers.append(section)
             elif section.argument or section.name not in SECTIONS:
                 self._unknown_section(section)
             elif section.name in common:
@@ -210,20 +225,21 @@ class _Reader:
                 )
             else:
                 common[section.name] = section
-        return self._settings(common, plans, routes)
+        return self._settings(common, plans, issuers, routes)
 
     def _unknown_section(self, section: Section) -> None:
-        known = [*SECTIONS, "plan", "route"]
+        known = [*SECTIONS, "issuer", "plan", "route"]
         hint = nearest(section.name, known) or "; known are " + ", ".join(
-            [*SECTIONS, "plan NAME", "route /path"]
+            [*SECTIONS, "issuer NAME", "plan NAME", "route /path"]
         )
         self.problems.add(section.line, section.title, "", "unknown section" + hint)
 
     # -- common sections
 
     def _settings(
-        self, common: dict[str, Section], plans: list[Section], routes: list[Section]
-    ) -> Settings | None:
+        self, common: dict[str, Section], plans: list[Section], issuers: list[Section],
+        routes: list[Section],
+    ) -> Settings | None:  # fmt: skip
         values = {name: self._common(name, common.get(name)) for name in SECTIONS}
         lines = checks.Lines(self.problems, common)
         values["gateway"]["edge"] = values["gateway"]["edge"] or socket.gethostname()
@@ -233,7 +249,7 @@ class _Reader:
         self._warnings += checks.store(
             values["ratelimit"], values["gateway"], lines, self._directory, self._environ
         )
-        self._warnings += checks.jwt(values["jwt"], lines, self._directory)
+        others, asked = self._others(values, lines, issuers)
         self._proofs(values, lines, routes)
         checks.upstream(values["upstream"], lines, self._directory)
         checks.audit(values["audit"], lines, self._environ)
@@ -248,6 +264,11 @@ class _Reader:
         found = [self._route(section, made, values, planned) for section in routes]
         if any(route is not None and route.assertion != "no" for route in found):
             checks.unkept(values["assertion"], lines)
+        known = [issuer.name for issuer in others]
+        known += [LOCAL] if made["jwt"].has_key else []
+        known += [ASKED] if asked is not None else []
+        for section, route in zip(routes, found, strict=True):
+            check_route(route.issuers, known, section, self.problems)
         if not routes:
             self.problems.add(0, "", "", "no [route /path]; a gateway needs at least one")
         self._twice(routes)
@@ -258,9 +279,23 @@ class _Reader:
         return Settings(
             **made,
             plans=tuple((name, RateLimitSettings(**plan)) for name, plan in planned.items()),
+            issuers=others,
+            introspection=asked,
             routes=tuple(found),
             warnings=(*self._warnings, *not_enforced(made, found)),
         )
+
+    def _others(
+        self, values: dict[str, dict[str, Any]], lines: checks.Lines, sections: list[Section]
+    ) -> tuple[tuple[IssuerSettings, ...], IntrospectionSettings | None]:
+        """Who else vouches for tokens; [jwt] needs no key then."""
+        asked, of_asked = introspection(values.pop("introspection"), lines, self._directory)
+        alone = not sections and asked is None
+        self._warnings += checks.jwt(values["jwt"], lines, self._directory, not alone)
+        others, of_others = read_issuers(sections, self.problems, self._value, self._directory)
+        self._warnings += of_asked + of_others
+        self._warnings += check_issuers(others, values["jwt"], self.problems, sections)
+        return others, asked
 
     def _proofs(
         self, values: dict[str, dict[str, Any]], lines: checks.Lines, routes: list[Section]

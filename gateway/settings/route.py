@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from gateway.settings.limits import Windows, told
-from gateway.settings.option import TEXT, YES_NO, BadValue, Option, Type
+from gateway.settings.option import LIST, TEXT, YES_NO, BadValue, Option, Type
 from gateway.settings.proofs import (
     AUTH,
     DpopSettings,
@@ -61,6 +61,7 @@ class RouteSettings:
     keep_host: bool
     public: bool
     methods: tuple[str, ...]
+    issuers: tuple[str, ...]
     requirements: Requirements
     auth: tuple[str, ...]
     assertion: str
@@ -160,6 +161,9 @@ ROUTE_OPTIONS: tuple[Option, ...] = (
     Option("keep_host", YES_NO, "no",
            "Whether the upstream gets the client's Host field instead of its own name.", "yes"),
     *REQUIRE_OPTIONS,
+    Option("issuers", LIST, "",
+           "Whose tokens are good here: names of [issuer NAME] sections, jwt for the local key, "
+           "introspection for opaque ones. Default: all.", "corp, jwt"),
     AUTH,
     Option("assertion", Type(_assertion, "no, user or request"), "",
            "Whether the upstream is told in X-Gateway-Assertion, signed, who calls (user) and with "

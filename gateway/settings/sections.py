@@ -9,7 +9,8 @@ floats, sizes are bytes.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from hmac import compare_digest
 
 from gateway.settings.limits import COST_TYPE, LIMIT, WINDOW, WINDOWS
 from gateway.settings.option import (
@@ -51,6 +52,12 @@ class Secret:
         """The bytes."""
         return self._value
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and compare_digest(self._value, other._value)
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
     def __repr__(self) -> str:
         return "<secret>"
 
@@ -83,7 +90,7 @@ class GatewaySettings:
 
 @dataclass(frozen=True, slots=True)
 class JwtSettings:
-    """[jwt]. One of C{secret} and C{public_key} is there."""
+    """[jwt]. One of C{secret} and C{public_key} is there, unless there are issuers."""
 
     algorithms: tuple[str, ...]
     secret: Secret | None
@@ -96,6 +103,34 @@ class JwtSettings:
     default_role: str
     cache: int
     cache_size: int
+
+
+    @property
+    def has_key(self) -> bool:
+        """Whether there is a local key; without one all tokens are issuers'."""
+        return self.secret is not None or self.public_key is not None
+
+
+@dataclass(frozen=True, slots=True)
+class IntrospectionSettings:
+    """
+    [introspection].
+
+    @ivar signers: certificates in PEM; empty: the system's.
+    """
+
+    url: str
+    client_id: str
+    client_secret: Secret
+    issuer: str
+    signers: bytes
+    timeout: float
+    cache_for: float
+    refused_for: float
+    cache: int
+    pending: int
+    failures: int
+    reset_after: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,6 +334,8 @@ def _store(text: str) -> str | StoreAddress:
         raise BadValue(f"auto, memory, embedded, {error}") from None
 
 
+#: The names of those that are no [issuer NAME]: the local key, and who is asked.
+LOCAL, ASKED = "jwt", "introspection"
 #: The mode in which a gate only says what it would refuse.
 SHADOW = "shadow"
 
@@ -396,6 +433,34 @@ SECTIONS: dict[str, tuple[str, tuple[Option, ...]]] = {
                "nbf always are. Tokens over 4 KiB are not kept.", per_route=False),
         Option("cache_size", size(0, 1 << 34), "64MiB", "What they may take of memory.",
                per_route=False),
+    )),
+    "introspection": ("Who is asked about opaque tokens (RFC 7662), if url is set.", (
+        Option("url", TEXT, "", "Where to ask: https unless on this machine. Never asked about: a token of a known "
+               "[issuer], and any JWT where [jwt] has a key. Default: nowhere.",
+               "https://login.example/introspect"),
+        Option("client_id", TEXT, "", "Who the gateway is there (HTTP Basic).", "gateway"),
+        Option("client_secret", TEXT, "", "And its secret, best as ${NAME} from the environment.",
+               "${INTROSPECTION_SECRET}", secret=True),
+        Option("client_secret_file", TEXT, "",
+               "A file with the secret instead; one final newline does not count.",
+               "/etc/gateway/introspection.secret"),
+        Option("issuer", TEXT, "", "What iss must be in its answers, exactly. Default: not looked at.",
+               "https://login.example"),
+        Option("ca_file", TEXT, "",
+               "Certificates (PEM) that sign its server's. Default: the system's.", "ca.pem"),
+        Option("timeout", duration(0.05, 60), "3s", "For one answer; 503 then."),
+        Option("cache_for", duration(1, _DAY), "60s",
+               "How long a token that is good is not asked about again, its own expiry at most. A "
+               "token that is revoked there is good here for so long."),
+        Option("refused_for", duration(1, 3600), "5s", "The same for one that is not good."),
+        Option("cache", integer(100, 10_000_000), "10000",
+               "Answers kept; a token that is good is also kept as [jwt] cache says."),
+        Option("pending", integer(1, 100_000), "100",
+               "Tokens that may be asked about at once; 503 beyond. Requests with the same token share "
+               "one question."),
+        Option("failures", integer(1, 1_000_000), "5",
+               "Consecutive failures to answer, after which nobody is asked (503),"),
+        Option("reset_after", duration(0.1, _DAY), "10s", "for so long; then one question is the trial."),
     )),
     **PROOF_SECTIONS,
     "ratelimit": ("How much a user may ask for.", (
@@ -573,11 +638,19 @@ OVERRIDABLE = (
     "upstream",
 )  # fmt: skip
 
+
 #: Sections of gates, which may be in shadow mode.
 GATES = tuple(
     name
     for name, (_, options) in SECTIONS.items()
     if any(option.name == "mode" and option.default == "enforce" for option in options)
 )
+
+
+def option_of(section: str, name: str, says: str) -> Option:
+    """The option of another section, for one that has it, too; C{says} is what for."""
+    found = next(option for option in SECTIONS[section][1] if option.name == name)
+    return replace(found, says=says, example=found.example or found.default)
+
 
 __all__ = ["ALGORITHMS", "GATES", "LIST", "OVERRIDABLE", "SECTIONS", "SHADOW", "Secret"]

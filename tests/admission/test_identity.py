@@ -52,6 +52,15 @@ def test_row_2_issuer(value: object) -> None:
     assert identify(IdentityRules(issuer="https://a.example"), iss=value) is Reason.TOKEN
 
 
+def test_several_audiences() -> None:
+    """One of several audiences is enough, exactly; what is no text is none."""
+    rules = IdentityRules(audience=["api", "web"])
+    for good in ("api", "web", ["x", "web"]):
+        assert isinstance(identify(rules, aud=good), Identity)
+    for bad in ("x", ["x"], [["api"]], [None], 7, "apiweb", "api, web"):
+        assert identify(rules, aud=bad) is Reason.TOKEN
+
+
 def test_audience() -> None:
     """The audience equals, or a list holds, exactly what is asked for; unasked it is not looked at."""
     rules = IdentityRules(audience="api")
