@@ -176,15 +176,16 @@ def exchange_of(request: Any) -> tuple[Any, Exchange]:
 _BATCH = 128
 _PIECES = struct.Struct("8s4sx3sx3s12s" * _BATCH)
 _LINES = b"X-Request-ID: %b-%b-4%b-a%b-%b\r\n" * _BATCH
-_ready: list[bytes] = []
+#: Those that are left; who finds some takes the last.
+READY: list[bytes] = []
 
 # A forked child must not hand out its parent's identifiers.
-os.register_at_fork(after_in_child=_ready.clear)
+os.register_at_fork(after_in_child=READY.clear)
 
 
 def request_id_line() -> bytes:
     """X-Request-ID with a new random UUID (RFC 9562 section 5.4), which is [14:50] of it."""
-    if not _ready:
+    if not READY:
         digits = hexlify(os.urandom(16 * _BATCH))
-        _ready.extend((_LINES % _PIECES.unpack(digits)).splitlines(keepends=True))
-    return _ready.pop()
+        READY.extend((_LINES % _PIECES.unpack(digits)).splitlines(keepends=True))
+    return READY.pop()

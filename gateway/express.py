@@ -24,7 +24,7 @@ from twisted.web.server import NOT_DONE_YET
 from gateway.admission.health import OWN
 from gateway.admission.ratelimit import limit_key, rule_of
 from gateway.admission.windows import Count
-from gateway.exchange import request_id_line
+from gateway.exchange import READY, request_id_line
 from gateway.http.request import Request
 from gateway.shell import Shell
 from gateway.upstream.headers import closing, opening
@@ -126,7 +126,7 @@ class _Planner:
 
 def _lane(planner: _Planner, parts: Parts, stages: Mapping[str, Any]) -> Callable[[Any], Any]:
     """The one function; what it needs at every request is at hand in its closure."""
-    clock, now = parts.clock, parts.now
+    clock, now, ready = parts.clock, parts.now, READY
     direct = parts.proxies.direct.get
     known = parts.tokens.known if parts.proofs is None else unbound(parts.tokens.known)
     take = parts.buckets.take
@@ -158,9 +158,12 @@ def _lane(planner: _Planner, parts: Parts, stages: Mapping[str, Any]) -> Callabl
         # Stage 10.
         target = terms.target
         assert target is not None  # the plan has seen to it
-        permit = target.circuit.admit(exchange.started)
-        if type(permit) is Refused:
-            return broken.render(request)
+        circuit = target.circuit
+        permit: int | Refused | None = circuit.clear
+        if permit is None:
+            permit = circuit.admit(exchange.started)
+            if type(permit) is Refused:
+                return broken.render(request)
         exchange.permit = permit
         # Stage 11. On a public route there is nobody to tell of.
         fields = identity.headers if identity is not None else b""
@@ -215,7 +218,7 @@ def _lane(planner: _Planner, parts: Parts, stages: Mapping[str, Any]) -> Callabl
             return audited.render(request)
         exchange, head = request.exchange, request.head
         # Stage 0: its identifier, its time.
-        exchange.request_id_line = line = request_id_line()
+        exchange.request_id_line = line = ready.pop() if ready else request_id_line()
         exchange.started = clock()
         exchange.began = moment = now()
         request.stamp = stamp
@@ -265,9 +268,11 @@ def _lane(planner: _Planner, parts: Parts, stages: Mapping[str, Any]) -> Callabl
         allowed, window, remaining, reset_at, _wait, _full, note = count
         if note or not allowed:
             return limited.judge(request, request, exchange, count, microsecond)
-        request.extra += window.lines % (
-            remaining, reset_at, remaining, reset_at - microsecond // 1_000_000,
-        )  # fmt: skip
+        seconds = reset_at - microsecond // 1_000_000
+        told_reset, told_seconds, pieces = window.told
+        if told_reset != reset_at or told_seconds != seconds:
+            pieces = window.tell(reset_at, seconds)
+        request.extra += (b"%d" % remaining).join(pieces)
         return onward(request, exchange, plan, terms, identity)
 
     return render

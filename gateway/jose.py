@@ -10,10 +10,14 @@ from __future__ import annotations
 import json
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from sys import intern
 from typing import Any, NoReturn
 
 #: Base64url without padding (RFC 7515 section 2).
 PART = re.compile(rb"[A-Za-z0-9_-]+")
+
+#: Characters of a member's name beyond which it is nobody's usual one.
+_NAME = 32
 
 
 def unbase64(part: bytes) -> bytes | None:
@@ -42,7 +46,8 @@ def json_object(data: bytes | None) -> dict[str, Any] | None:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
+    # Tokens repeat the same few names, each of which is kept once.
+    found = {intern(name) if len(name) <= _NAME else name: value for name, value in pairs}
     if len(found) != len(pairs):
         raise ValueError("a member named twice")
     return found

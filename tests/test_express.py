@@ -218,8 +218,10 @@ class Gateway:
 
         for module in ("gateway.express", "gateway.audit.audited", "gateway.exchange"):
             monkeypatch.setattr(f"{module}.request_id_line", line)
+        monkeypatch.setattr("gateway.express.READY", [])
         monkeypatch.setattr("gateway.service.time", SimpleNamespace(time=lambda: now[0], monotonic=lambda: now[0]))
         self.rows: list[Any] = []
+        monkeypatch.setattr("gateway.audit.writer.AuditWriter.append", lambda _writer, row: self.rows.append(row))
         self.upstream = Upstream()
         monkeypatch.setattr("gateway.service.MemoryBuckets", Asked if asked else MemoryBuckets)
         self.service = GatewayService(settings, Clock())
@@ -227,7 +229,6 @@ class Gateway:
         if not lane:
             site = self.service.site
             site.resource = site.resource.nested  # type: ignore[attr-defined]
-        self.service.audit.append = self.rows.append  # type: ignore[method-assign]
         for pool in self.service.generation.targets._pools.values():
             pool._endpoint = self.upstream  # type: ignore[assignment]
         self.channels: dict[str, Channel] = {}

@@ -85,8 +85,8 @@ class Identity:
         self.expires = expires
         self.sub_key = f"sub:{user}"
         self.asserted: dict[Any, Any] | None = None
-        self._keys: dict[str, str | None] = {"sub": self.sub_key}
-        self.verdicts: dict[Any, Refused | None] = {}
+        self._keys: dict[str, str | None] | None = None
+        self.verdicts: dict[Any, Refused | None] | None = None
 
     def limit_key(self, claim: str) -> str | None:
         """
@@ -94,6 +94,10 @@ class Identity:
         can be made of. Keys of different claims, or of values of different types, never
         collide.
         """
+        if claim == "sub":
+            return self.sub_key
+        if self._keys is None:
+            self._keys = {}
         try:
             return self._keys[claim]
         except KeyError:

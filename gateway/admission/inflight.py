@@ -69,8 +69,7 @@ class InFlightLimited(Shell):
         """There is none."""
         return refuse(face, exchange, _REFUSED)
 
-    def _landed(self, face: Any, why: str) -> None:
+    def _landed(self, face: Any, why: str) -> bytes:
         self._flying.count -= 1
         on_landed = face.exchange.on_landed
-        if on_landed is not None:
-            on_landed(face, why)
+        return on_landed(face, why) if on_landed is not None else b""

@@ -20,13 +20,45 @@ from gateway.verdicts import Refused
 #: Longer tokens are verified each time.
 MAX_TOKEN = 4096
 
+#: Bytes that are reckoned for another identity made of one token.
+_ANOTHER = 1000
+
 
 class _Entry:
-    __slots__ = ("identities", "token")
+    """
+    A token, and who it is under some rules: mostly the same ones on all routes, so the others'
+    dictionary is made when it is needed.
+    """
 
-    def __init__(self, token: VerifiedToken) -> None:
+    __slots__ = ("identity", "others", "rules", "token")
+
+    def __init__(self, token: VerifiedToken, rules: IIdentityRules, identity: Identity) -> None:
         self.token = token
-        self.identities: dict[IIdentityRules, Identity] = {}
+        self.rules = rules
+        self.identity: Identity | None = identity
+        self.others: dict[IIdentityRules, Identity] | None = None
+
+    def get(self, rules: IIdentityRules) -> Identity | None:
+        if rules is self.rules:
+            return self.identity
+        return self.others.get(rules) if self.others is not None else None
+
+    def put(self, rules: IIdentityRules, identity: Identity) -> None:
+        if rules is self.rules:
+            self.identity = identity
+        elif self.others is None:
+            self.others = {rules: identity}
+        else:
+            self.others[rules] = identity
+
+    def pop(self, rules: IIdentityRules) -> bool:
+        """Whether somebody went, and nobody is left."""
+        gone = self.get(rules) is not None
+        if rules is self.rules:
+            self.identity = None
+        elif self.others is not None:
+            self.others.pop(rules, None)
+        return gone and self.identity is None and not self.others
 
 
 class TokenCache:
@@ -59,7 +91,7 @@ class TokenCache:
             self._drop(value)
         elif entry is not None:
             self._entries.move_to_end(value)
-            identity = entry.identities.get(rules)
+            identity = entry.get(rules)
             if identity is not None and identity.not_before <= now < identity.expires:
                 return identity
             return self._again(value, entry, rules, now)
@@ -86,7 +118,8 @@ class TokenCache:
         entry = entries.get(value)
         if entry is None:
             return None
-        identity = entry.identities.get(rules)
+        # L{_Entry.get}, one call shorter.
+        identity = entry.identity if entry.rules is rules else entry.get(rules)
         if identity is None or not identity.not_before <= now < identity.expires:
             return None
         entries.move_to_end(value)
@@ -151,19 +184,21 @@ class TokenCache:
         """Known signature, but not yet under these rules, or no longer valid."""
         found = rules.identify(entry.token, now)
         if isinstance(found, Refused):
-            if entry.identities.pop(rules, None) is not None and not entry.identities:
+            if entry.pop(rules):
                 self._drop(value)
         else:
-            entry.identities[rules] = found
+            if entry.get(rules) is None:
+                entry.token.size += _ANOTHER
+                self._used += _ANOTHER
+            entry.put(rules, found)
+            self._shrink()
         return found
 
     def _keep(
         self, value: bytes, token: VerifiedToken, rules: IIdentityRules, identity: Identity
     ) -> None:
-        entry = _Entry(token)
-        entry.identities[rules] = identity
         token.size += self.copies * (1000 + 3 * len(value) // 2)
-        self._entries[value] = entry
+        self._entries[value] = _Entry(token, rules, identity)
         self._used += token.size
         self._shrink()
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from sys import getsizeof
 from typing import Any, Protocol
 
 from gateway.jose import PART, json_object, unbase64
@@ -147,15 +148,17 @@ def _is_time(value: object) -> bool:
 
 def _size(raw: bytes, claims: dict[str, Any]) -> int:
     """
-    What the cache pays for it: the raw bytes, the parsed claims and the identities made of
-    them. Measured on tokens of 200 bytes to 4 KiB it is never less than the truth.
+    What the cache pays for it: the raw bytes, the parsed claims and one identity made of
+    them. Measured on tokens of 130 bytes to 4 KiB it is never less than the truth.
     """
-    return 1600 + 3 * len(raw) + 250 * _members(claims)
+    return 600 + 2 * len(raw) + _weight(claims)
 
 
-def _members(value: object) -> int:
+def _weight(value: object) -> int:
+    """What a claim takes, and all that is in it."""
+    weight = getsizeof(value)
     if isinstance(value, dict):
-        return sum(1 + _members(member) for member in value.values())
-    if isinstance(value, list):
-        return sum(1 + _members(member) for member in value)
-    return 0
+        weight += sum(getsizeof(name) + _weight(member) for name, member in value.items())
+    elif isinstance(value, list):
+        weight += sum(map(_weight, value))
+    return weight

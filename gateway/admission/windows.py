@@ -54,6 +54,9 @@ class Count(NamedTuple):
         return self.window.limit
 
 
+_count = tuple.__new__
+
+
 def refused_lines(count: Count) -> bytes:
     """
     The header lines of a refusal. RateLimit's time is C{Retry-After}'s: the draft asks that it
@@ -80,9 +83,10 @@ class Window:
     @ivar windows: the windows counted in: itself alone.
     @ivar name: what a refusal calls it: C{100/60s}, C{gold 100/60s}.
     @ivar lines: the template of the header lines, see L{gateway.admission.limit_fields}.
+    @ivar told: what L{tell} was asked last, and has said.
     """
 
-    __slots__ = ("id", "limit", "lines", "most", "name", "owner", "window")
+    __slots__ = ("id", "limit", "lines", "most", "name", "owner", "told", "window")
 
     algorithm = ""
 
@@ -94,11 +98,22 @@ class Window:
         self.name = text if owner == "default" else f"{owner} {text}"
         self.id = f"{owner}|{self._spelled()}".encode("ascii")
         self.lines = template(owner, limit, policy(owner, limit, window), ietf)
+        self.told: tuple[int, int, list[bytes]] = (-1, -1, [])
 
     @property
     def windows(self) -> tuple[Window, ...]:
         """Itself alone."""
         return (self,)
+
+    def tell(self, reset_at: int, seconds: int) -> list[bytes]:
+        """
+        The header lines, but for the remaining requests, which belong between the pieces. The
+        rest is the same in many answers.
+        """
+        mark = 1 << 62
+        pieces = (self.lines % (mark, reset_at, mark, seconds)).split(b"%d" % mark)
+        self.told = reset_at, seconds, pieces
+        return pieces
 
     def take(self, state: list[int] | None, now: int, cost: int = 1) -> tuple[list[int], Count]:
         """Count a request; the state to keep, new where there was none, and the outcome."""
@@ -175,7 +190,8 @@ class SlidingWindow(Window):
             latest = state[1]
             reset_at = -(-(latest + PARTS + 1) * self.part // _SECOND)
             self.reset = latest, reset_at
-        return Count(True, self, limit - total, reset_at, 0, False)
+        # As C{Count(...)}, whose own C{__new__} is one more call.
+        return _count(Count, (True, self, limit - total, reset_at, 0, False, ""))
 
     def expired(self, state: list[int], now: int) -> bool:
         """See L{Window.expired}."""

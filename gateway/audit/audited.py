@@ -26,7 +26,8 @@ CLIENT_CLOSED_REQUEST = 499
 
 #: Ready-made lines of the times that most answers take.
 _READY = 1000
-_TOOK = tuple(b"X-Response-Time: %dms\r\n" % took for took in range(_READY))
+_LINE = b"X-Response-Time: %dms\r\n"
+_TOOK = tuple(_LINE % took for took in range(_READY))
 
 
 class Audited(Shell):
@@ -45,7 +46,7 @@ class Audited(Shell):
         now: Callable[[], float],
     ) -> None:
         self._inner = inner
-        self._log = log
+        self._append = log.append
         self._clock = clock
         self._now = now
 
@@ -66,11 +67,16 @@ class Audited(Shell):
     def stamp(self, face: Any) -> bytes:
         """X-Response-Time, as the answer's head is written."""
         took = int((self._clock() - face.exchange.started) * 1000)
-        return _TOOK[took] if took < _READY else b"X-Response-Time: %dms\r\n" % took
+        return _TOOK[took] if took < _READY else _LINE % took
 
-    def ended(self, face: Any, why: str) -> None:
-        """The answer has ended, for the reason C{why} if it was not whole: write the row."""
+    def ended(self, face: Any, why: str) -> bytes:
+        """
+        The answer has ended, for the reason C{why} if it was not whole: write the row.
+
+        @return: what L{stamp} would say.
+        """
         exchange: Exchange = face.exchange
+        duration = self._clock() - exchange.started
         identity, address, terms = exchange.identity, exchange.address, exchange.terms
         head = face.head
         agent = None
@@ -86,10 +92,10 @@ class Audited(Shell):
             if not face.started:
                 status = CLIENT_CLOSED_REQUEST
         body = face.body
-        self._log.append(
+        self._append(
             (
                 exchange.began,
-                self._clock() - exchange.started,
+                duration,
                 identity.user if identity is not None else None,
                 face.method,
                 exchange.path or head.target.partition(b"?")[0],
@@ -105,3 +111,5 @@ class Audited(Shell):
                 exchange.detail,
             )
         )
+        took = int(duration * 1000)
+        return _TOOK[took] if took < _READY else _LINE % took

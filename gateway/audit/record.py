@@ -10,6 +10,7 @@ thread.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import chain
@@ -65,7 +66,10 @@ def _name(name: str) -> str:
 
 def iso(moment: float) -> str:
     """ISO 8601 in UTC with milliseconds: C{2026-01-02T03:04:05.678Z}, as JavaScript's."""
-    milliseconds = int(moment * 1000)
+    return _iso(int(moment * 1000))
+
+
+def _iso(milliseconds: int) -> str:
     return f"{_second(milliseconds // 1000)}.{milliseconds % 1000:03}Z"
 
 
@@ -120,7 +124,7 @@ def flat(rows: list[Row]) -> list[str | int]:
     except ValueError:
         return [value for row in rows for value in values(row)]
     columns = (
-        [iso(moment) for moment in began],
+        _times(began),
         names,
         [_METHODS.get(method) or text(method) for method in methods],
         [text(raw) for raw in paths] if "\x00" in "".join(plain) else plain,
@@ -137,6 +141,13 @@ def flat(rows: list[Row]) -> list[str | int]:
         details,
     )
     return list(chain.from_iterable(zip(*columns, strict=True)))
+
+
+def _times(moments: Iterable[float]) -> list[str]:
+    """L{iso} of each: many requests begin in one millisecond, whose text is made once."""
+    milliseconds = [int(moment * 1000) for moment in moments]
+    texts = {each: _iso(each) for each in set(milliseconds)}
+    return [texts[each] for each in milliseconds]
 
 
 _METHODS = {

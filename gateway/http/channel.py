@@ -110,7 +110,14 @@ class Channel(Protocol):
                     self.deadline = NEVER
                     head, authorization, more = found
                     self._request = request = Request(self, head, authorization, more, raw, None)
-                    self._render(request)
+                    # L{_render}, one call shorter.
+                    try:
+                        result = site.resource.render(request)
+                    except Exception:
+                        site.broken(request)
+                        return
+                    if result is not NOT_DONE_YET:
+                        request.write_whole(result)
                     return
             self._buffer = data
             self._advance()

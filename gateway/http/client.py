@@ -188,21 +188,14 @@ class UpstreamConnection(Protocol):
         elif self._head is None:
             if self._buffer:
                 data = self._buffer + data
-            self._heads(asker, data)
-        else:
-            self.deadline = self._pool.sweep.after(self._pool.limits.read_timeout)
-            self._body(asker, data)
-
-    def _heads(self, asker: Asker, data: bytes) -> None:
-        pool = self._pool
-        end = data.find(b"\r\n\r\n")
-        if 0 <= end <= MAX_HEAD:
-            try:
-                head = pool.heads.parse(data[:end])
-            except HeadFault:
-                self._fail("invalid")
-                return
-            rest = data[end + 4 :]
+            pool = self._pool
+            raw, end, rest = data.partition(b"\r\n\r\n")
+            head = pool.heads.memo.young.get(raw)
+            if head is None:
+                head = self._learn(raw, end, data)
+                if head is None:
+                    return
+            self._buffer = b""
             if (
                 head.plain
                 and head.length == len(rest)
@@ -212,20 +205,30 @@ class UpstreamConnection(Protocol):
             ):
                 # The whole answer at once, as most are.
                 self._asker = None
-                self._buffer = b""
                 self._interims = 0
                 pool.release(self)
                 asker.whole(head, rest)
-                return
-            self._buffer = b""
-            if head.status >= 200:
+            elif head.status >= 200:
                 self._begin(asker, head, rest)
             else:
                 self._interim(asker, head, rest)
-        elif len(data) > MAX_HEAD:
-            self._fail("invalid")
         else:
+            self.deadline = self._pool.sweep.after(self._pool.limits.read_timeout)
+            self._body(asker, data)
+
+    def _learn(self, raw: bytes, end: bytes, data: bytes) -> ResponseHead | None:
+        """A head that is new, if it is whole and in order; C{end} is the blank line."""
+        if len(raw) > MAX_HEAD:
+            self._fail("invalid")
+            return None
+        if not end:
             self._buffer = data
+            return None
+        try:
+            return self._pool.heads.parse(raw)
+        except HeadFault:
+            self._fail("invalid")
+            return None
 
     def _interim(self, asker: Asker, head: ResponseHead, rest: bytes) -> None:
         self._interims += 1
@@ -234,7 +237,7 @@ class UpstreamConnection(Protocol):
             return
         asker.interim(head)
         if rest and self._asker is asker:
-            self._heads(asker, rest)
+            self.dataReceived(rest)
 
     def _begin(self, asker: Asker, head: ResponseHead, rest: bytes) -> None:
         """Where does the body end? RFC 9112 section 6.3."""

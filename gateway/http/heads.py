@@ -118,13 +118,11 @@ Read = tuple[RequestHead, tuple[bytes, ...], bytes]
 
 def _without_token(head: bytes) -> tuple[bytes, bytes | None]:
     """The head without its first Authorization line, and that line's value."""
-    at = head.find(b"\r\nAuthorization: ")
-    if at < 0:
+    rest, found, behind = head.partition(b"\r\nAuthorization: ")
+    if not found:
         return head, None
-    end = head.find(b"\r\n", at + 17)
-    if end < 0:
-        return head[:at], head[at + 17 :]
-    return head[:at] + head[end:], head[at + 17 : end]
+    value, end, behind = behind.partition(b"\r\n")
+    return rest + end + behind, value
 
 
 class RequestHeads:
@@ -175,7 +173,11 @@ class RequestHeads:
 
     def recall(self, head: bytes) -> Read | None:
         """The head, if the rest of it is known and what is not in the rest is in order."""
-        rest, value = _without_token(head)
+        # As L{_without_token}, without a call.
+        rest, found, behind = head.partition(b"\r\nAuthorization: ")
+        if found:
+            value, end, behind = behind.partition(b"\r\n")
+            rest += end + behind
         more = b""
         if self._cuts.patterns:
             cut = self._cuts.cut(rest)
@@ -185,7 +187,7 @@ class RequestHeads:
         known = self._heads.young.get(rest)
         if known is None:
             return None
-        if value is None:
+        if not found:
             return known, (), more
         if value not in self.vouched and not self._in_order(value):
             return None

@@ -66,7 +66,8 @@ class Request(StockFace):
     @ivar started: whether some of the answer has been written.
     @ivar extra: header lines to be added to the answer, whoever gives it.
     @ivar stamp: called with the request as the head is written, returns last header lines.
-    @ivar on_end: called once, with the request and C{""}, or why the answer is cut.
+    @ivar on_end: called once, with the request and C{""}, or why the answer is cut; returns
+        what C{stamp} would, which is not asked where the answer is given in one go.
     @ivar on_cut: called once when the client is gone or the connection cut.
     @ivar exchange: the application's, made by the site's C{exchange}.
     """
@@ -79,6 +80,9 @@ class Request(StockFace):
     _mute = False
     _chunking = False
     _declared = UNKNOWN
+    stamp: Callable[[Any], bytes] | None = None
+    on_end: Callable[[Any, str], bytes] | None = None
+    on_cut: Callable[[str], object] | None = None
 
     def __init__(
         self,
@@ -97,9 +101,6 @@ class Request(StockFace):
         self.method = head.method
         self.body = body
         self.started = False
-        self.stamp: Callable[[Any], bytes] | None = None
-        self.on_end: Callable[[Any, str], object] | None = None
-        self.on_cut: Callable[[str], object] | None = None
         self._waiting: list[Deferred[None]] | None = None
         self._done = False
         self.exchange: Any = channel.site.exchange()
@@ -136,31 +137,25 @@ class Request(StockFace):
         @param lines: header lines that come behind those of the head.
         """
         channel = self.channel
-        stamp = self.stamp
+        on_end = self.on_end
         if (
-            stamp is None
+            on_end is None
             or self.body is not None
             or self.started
             or self._done
+            or self._waiting is not None
             or not self.head.plain
             or channel.site.draining
         ):
             self.begin(head.status, head.reason, head.block + lines, head.length, data)
             self.finish()
             return
-        self.started = self.keep_alive = True
+        self.started = self.keep_alive = self._done = True
+        self.on_cut = None
         self.code = head.status
         self.bytes_out = head.length
         write = channel.write
-        write(b"".join((head.opening, lines, self.extra, stamp(self), head.closing, data)))
-        if self._waiting is not None:
-            self._end("")
-        else:
-            self._done = True
-            self.on_cut = None
-            on_end = self.on_end
-            if on_end is not None:
-                on_end(self, "")
+        write(b"".join((head.opening, lines, self.extra, on_end(self, ""), head.closing, data)))
         channel.finished(self)
 
     def begin(

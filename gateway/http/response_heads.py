@@ -61,7 +61,11 @@ class ResponseHead:
 
 
 class ResponseHeads:
-    """The parser of answers' heads; every fault is 502."""
+    """
+    The parser of answers' heads; every fault is 502.
+
+    @ivar memo: heads that were here before: who finds one there need not have it parsed.
+    """
 
     def __init__(self, rules: FieldRules, max_fields: int = 200, memo_bytes: int = 4 << 20) -> None:
         kept = (CONTENT_LENGTH, CODING, CONNECTION, DROPPED)
@@ -73,7 +77,7 @@ class ResponseHeads:
         self._lines = Lines(rules, memo_bytes, kinds)
         self._max_fields = max_fields
         self._status: dict[bytes, tuple[bool, int, bytes, bytes]] = {}
-        self._heads: Memo[ResponseHead] = Memo(memo_bytes)
+        self.memo: Memo[ResponseHead] = Memo(memo_bytes)
         self._once: set[int] = set()
 
     def _status_line(self, line: bytes) -> tuple[bool, int, bytes, bytes]:
@@ -94,12 +98,12 @@ class ResponseHeads:
 
         @raise HeadFault: (502) when it is not one unambiguous answer.
         """
-        known = self._heads.young.get(head)
+        known = self.memo.young.get(head)
         if known is not None:
             return known
         parsed = self._parse(head)
         if len(head) <= MAX_KEPT and second_sight(self._once, head):
-            self._heads.keep(head, parsed, 4 * len(head) + 1000)
+            self.memo.keep(head, parsed, 4 * len(head) + 1000)
         return parsed
 
     def _parse(self, head: bytes) -> ResponseHead:

@@ -104,6 +104,8 @@ class Policy:
         else:
             # Claims never change: what was said of this user stays said.
             memo = caller.verdicts
+            if memo is None:
+                memo = caller.verdicts = {}
             verdict = memo.get(asked, _UNKNOWN)
             if verdict is _UNKNOWN:
                 verdict = asked.judge(caller.roles, caller.claims)

@@ -23,10 +23,13 @@ class Circuit:
     @ivar failures: consecutive ones that open it.
     @ivar reset_after: seconds it stays open before a trial.
     @ivar opened: how often failures in this process have opened it.
+    @ivar clear: while it is closed and nothing has failed, the permit that L{admit} gives; a
+        success changes nothing then, and need not be told.
     """
 
     __slots__ = (
-        "_counted", "_generation", "_open_until", "_trial", "failures", "opened", "reset_after",
+        "_counted", "_generation", "_open_until", "_trial", "clear", "failures", "opened",
+        "reset_after",
     )  # fmt: skip
 
     def __init__(self, failures: int, reset_after: float) -> None:
@@ -37,6 +40,7 @@ class Circuit:
         self._generation = 0
         self._open_until: float | None = None
         self._trial = False
+        self.clear: int | None = 0
 
     def admit(self, now: float) -> int | Refused:
         """A permit, to be given back with the result once; or the refusal."""
@@ -54,18 +58,18 @@ class Circuit:
         """The upstream answered: the circuit is closed, failures are forgotten."""
         if permit != self._generation:
             return
-        if self._open_until is None:
-            self._counted = 0
-        elif self._trial:
+        if self._open_until is None or self._trial:
             self._open_until = None
             self._trial = False
             self._counted = 0
+            self.clear = permit
 
     def failed(self, permit: int, now: float) -> None:
         """The upstream refused, broke off, timed out, or answered one of the statuses."""
         if permit != self._generation:
             return
         if self._open_until is None:
+            self.clear = None
             self._counted += 1
             if self._counted >= self.failures:
                 self._open(now)
@@ -98,6 +102,7 @@ class Circuit:
         self._rest(now + self.reset_after)
 
     def _rest(self, until: float) -> None:
+        self.clear = None
         self._open_until = until
         self._trial = False
         self._counted = 0

@@ -198,7 +198,8 @@ class Forwarding:
         if head.status in target.statuses:
             self._settle(failed=True)
         elif exchange.permit is not None:
-            target.circuit.succeeded(exchange.permit)
+            if target.circuit.clear is None:
+                target.circuit.succeeded(exchange.permit)
             exchange.permit = None
         self._face.whole(head, self._noted(head) if head.noted else b"", data)
 

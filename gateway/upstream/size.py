@@ -56,10 +56,9 @@ def _watched(face: Any, exchange: Exchange, shadow: Shadow, most: int) -> None:
         shadow.passes("body", exchange, TOO_LARGE)
     elif body.length < 0:
 
-        def end(face: Any, why: str) -> None:
+        def end(face: Any, why: str) -> bytes:
             if body.received > most:
                 shadow.passes("body", exchange, TOO_LARGE)
-            if ended is not None:
-                ended(face, why)
+            return ended(face, why) if ended is not None else b""
 
         face.on_end = end
