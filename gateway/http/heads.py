@@ -116,9 +116,15 @@ def field_lines(raw: bytes) -> list[bytes]:
 Read = tuple[RequestHead, tuple[bytes, ...], bytes]
 
 
+#: How clients spell it; any other way is understood, but parsed each time.
+_TOKEN, _LOWER = b"\r\nAuthorization: ", b"\r\nauthorization: "
+
+
 def _without_token(head: bytes) -> tuple[bytes, bytes | None]:
     """The head without its first Authorization line, and that line's value."""
-    rest, found, behind = head.partition(b"\r\nAuthorization: ")
+    rest, found, behind = head.partition(_TOKEN)
+    if not found:
+        rest, found, behind = head.partition(_LOWER)
     if not found:
         return head, None
     value, end, behind = behind.partition(b"\r\n")
@@ -174,7 +180,9 @@ class RequestHeads:
     def recall(self, head: bytes) -> Read | None:
         """The head, if the rest of it is known and what is not in the rest is in order."""
         # As L{_without_token}, without a call.
-        rest, found, behind = head.partition(b"\r\nAuthorization: ")
+        rest, found, behind = head.partition(_TOKEN)
+        if not found:
+            rest, found, behind = head.partition(_LOWER)
         if found:
             value, end, behind = behind.partition(b"\r\n")
             rest += end + behind

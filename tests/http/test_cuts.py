@@ -48,7 +48,7 @@ def test_the_short_way_says_the_same(seed: int) -> None:
     dice = random.Random(seed)
     heads = taught(b"traceparent", b"Cookie", b"X-Trace")
     values = [b"", b"a", b" a", b"a ", b"a\tb", b"\xe4", b"a\x00", b"a\rb", b"Bearer t"]
-    names = [b"traceparent", b"Traceparent", b"Cookie", b"cookie", b"X-Trace", b"X-User-ID", b"Origin", b"Authorization", b"Accept", b"Transfer-Encoding"]
+    names = [b"traceparent", b"Traceparent", b"Cookie", b"cookie", b"X-Trace", b"X-User-ID", b"Origin", b"Authorization", b"authorization", b"Accept", b"Transfer-Encoding"]
     connections = [b"", b"", b"\r\nConnection: keep-alive", b"\r\nConnection: close", b"\r\nConnection: x-trace", b"\r\nConnection: keep-alive, cookie"]
     for number in range(10_000):
         fields = [b"%b: %b" % (dice.choice(names), dice.choice([*values, b"new %d" % number])) for _ in range(dice.randrange(5))]
@@ -69,6 +69,21 @@ def test_heads_are_shared() -> None:
     for number in range(3):
         heads.read(b"GET /%d HTTP/1.1\r\ncookie: s=%d\r\nHost: h" % (number, 1))
     assert not any(b"s=" in key for memo in (heads._heads, heads._fields) for key in memo.young)
+
+
+@pytest.mark.parametrize("name", [b"Authorization", b"authorization"])
+def test_tokens_are_cut_out(name: bytes) -> None:
+    """A head is known by its rest whoever sends it, and however usual clients spell Authorization."""
+    heads = RequestHeads(RULES)
+    raw = b"GET / HTTP/1.1\r\nHost: h\r\n%b: Bearer t%d\r\nAccept: a"
+    for number in range(3):
+        heads.read(raw % (name, number))
+    first, value, _ = heads.read(raw % (name, 7))
+    again, _, _ = heads.read(raw % (name, 8))
+    assert first is again
+    assert value == (b"Bearer t7",)
+    assert heads.recall(raw % (name, 9)) is not None
+    assert not any(b"Bearer" in key for memo in (heads._heads, heads._fields) for key in memo.young)
 
 
 def test_no_more_than_so_many_names() -> None:
