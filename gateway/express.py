@@ -24,6 +24,7 @@ from twisted.web.server import NOT_DONE_YET
 from gateway.admission.health import OWN
 from gateway.admission.ratelimit import limit_key, rule_of
 from gateway.admission.windows import Count
+from gateway.audit.audited import agent_of
 from gateway.exchange import READY, request_id_line
 from gateway.http.request import Request
 from gateway.shell import Shell
@@ -46,6 +47,7 @@ class Plan:
     """
     What all requests with one head have in common.
 
+    @ivar agent: the client's program, for the audit.
     @ivar owner: who made it; a reloaded lane makes its own.
     @ivar terms: the route's; C{None} where the request is not ordinary whoever sends it.
     @ivar lines: for the answer.
@@ -54,9 +56,10 @@ class Plan:
     """
 
     __slots__ = (
-        "end", "forwarded", "lines", "owner", "path", "query", "rest", "start", "terms",
+        "agent", "end", "forwarded", "lines", "owner", "path", "query", "rest", "start", "terms",
     )  # fmt: skip
 
+    agent: bytes | None
     owner: _Planner
     path: bytes
     query: bytes
@@ -95,6 +98,7 @@ class _Planner:
         """Work out what requests with that head have in common, and keep it with the head."""
         plan = head.plan = Plan()
         plan.owner = self
+        plan.agent = agent_of(head.noted)
         plan.path, plan.query, plan.terms, plan.rest = self._find(head.target)
         terms = plan.terms
         if (

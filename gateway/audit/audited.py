@@ -10,7 +10,7 @@ one append to a list that the writer's thread empties.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from twisted.web.resource import IResource
@@ -28,6 +28,15 @@ CLIENT_CLOSED_REQUEST = 499
 _READY = 1000
 _LINE = b"X-Response-Time: %dms\r\n"
 _TOOK = tuple(_LINE % took for took in range(_READY))
+
+
+def agent_of(noted: Iterable[tuple[bytes, bytes]]) -> bytes | None:
+    """The client's program, as it calls itself."""
+    agent = None
+    for name, value in noted:
+        if name == b"user-agent":
+            agent = value
+    return agent
 
 
 class Audited(Shell):
@@ -79,10 +88,7 @@ class Audited(Shell):
         duration = self._clock() - exchange.started
         identity, address, terms = exchange.identity, exchange.address, exchange.terms
         head = face.head
-        agent = None
-        for name, value in head.noted:
-            if name == b"user-agent":
-                agent = value
+        plan = head.plan
         status, reason = face.code, exchange.reason
         if why == "fault":
             fault = FAULTS.get(status)
@@ -101,7 +107,7 @@ class Audited(Shell):
                 exchange.path or head.target.partition(b"?")[0],
                 status,
                 address.text if address is not None else "unknown",
-                agent,
+                plan.agent if plan is not None else agent_of(head.noted),
                 exchange.request_id_line[14:50],
                 terms.route if terms is not None else "",
                 exchange.upstream,
