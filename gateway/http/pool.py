@@ -70,10 +70,12 @@ class Pool:
         self._idleness = sweep.interval + limits.idle_timeout
         self.deadline = NEVER
         self._idle: list[UpstreamConnection] = []
+        #: Idle connections that are kept; none any more when the pool is retired.
+        self._room = limits.idle_connections
         self._open: set[UpstreamConnection] = set()
         self._connecting = 0
         self._waiters: deque[tuple[float, Waiter]] = deque()
-        self._closed = self._retired = False
+        self._closed = False
 
     def take(self, idempotent: bool) -> UpstreamConnection | None:
         """
@@ -124,16 +126,17 @@ class Pool:
     def release(self, connection: UpstreamConnection) -> None:
         """A connection is clean and free: for the next who waits, else for later."""
         connection.reused = True
+        idle = self._idle
         if connection.lost or self._closed:
             connection.close()
         elif self._waiters:
             self._waiters.popleft()[1].connected(connection)
-        elif self._retired or len(self._idle) >= self.limits.idle_connections:
+        elif len(idle) >= self._room:
             connection.close()
         else:
             connection.idle_since = now = self.sweep.now
             connection.deadline = now + self._idleness
-            self._idle.append(connection)
+            idle.append(connection)
 
     def discard(self, connection: UpstreamConnection) -> None:
         """A connection has ended; called by itself, maybe twice."""
@@ -149,7 +152,7 @@ class Pool:
         No new requests come: end idle connections and keep none. Requests at work or on
         their way here are served as ever, and the last one's end is the pool's.
         """
-        self._retired = True
+        self._room = 0
         for connection in list(self._idle):
             connection.close()
 
