@@ -110,7 +110,7 @@ class Window:
         The header lines, but for the remaining requests, which belong between the pieces. The
         rest is the same in many answers.
         """
-        mark = 1 << 62
+        mark = -(1 << 62)  # no limit and no time is negative
         pieces = (self.lines % (mark, reset_at, mark, seconds)).split(b"%d" % mark)
         self.told = reset_at, seconds, pieces
         return pieces
