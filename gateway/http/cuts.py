@@ -76,7 +76,7 @@ class Cuts:
             if not found:
                 continue
             # Not C{in}, which makes an exception first to find out that bytes are no number.
-            if behind.find(pattern) >= 0:
+            if not before or behind.find(pattern) >= 0:
                 return None
             value, end, behind = behind.partition(b"\r\n")
             if not value or value.translate(None, VISIBLE) or value.strip(b" \t") != value:

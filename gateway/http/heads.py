@@ -125,7 +125,7 @@ def _without_token(head: bytes) -> tuple[bytes, bytes | None]:
     rest, found, behind = head.partition(_TOKEN)
     if not found:
         rest, found, behind = head.partition(_LOWER)
-    if not found:
+    if not found or not rest:  # or it stands before the request line
         return head, None
     value, end, behind = behind.partition(b"\r\n")
     return rest + end + behind, value
@@ -184,6 +184,8 @@ class RequestHeads:
         if not found:
             rest, found, behind = head.partition(_LOWER)
         if found:
+            if not rest:  # it stands before the request line
+                return None
             value, end, behind = behind.partition(b"\r\n")
             rest += end + behind
         more = b""

@@ -86,6 +86,17 @@ def test_tokens_are_cut_out(name: bytes) -> None:
     assert not any(b"Bearer" in key for memo in (heads._heads, heads._fields) for key in memo.young)
 
 
+@pytest.mark.parametrize("line", [b"Authorization: a", b"authorization: a", b"traceparent: a"])
+def test_a_field_before_the_request_line(line: bytes) -> None:
+    """The one empty line that may stand before a request makes no field of what follows it, however well the rest is known."""
+    heads = taught(b"traceparent")
+    for _ in range(4):
+        heads.read(b"\r\nGET / HTTP/1.1\r\nHost: h")
+    assert heads.recall(b"\r\nGET / HTTP/1.1\r\nHost: h") is not None
+    for _ in range(4):
+        assert said(heads, b"\r\n" + line + b"\r\nGET / HTTP/1.1\r\nHost: h") == 400
+
+
 def test_no_more_than_so_many_names() -> None:
     """A client that makes names up stretches nothing, and they are forgotten when nobody sends them."""
     heads = taught(*(b"X-Made-Up-%d" % number for number in range(50)))
