@@ -37,7 +37,7 @@ from gateway.build import (
     terms_of,
     verification_key,
 )
-from gateway.buildproofs import proofs_of, proving_fields
+from gateway.buildproofs import key_rules, proofs_of, proving_fields
 from gateway.chain import Parts, chain
 from gateway.exchange import request_rules
 from gateway.http.heads import RequestHeads
@@ -159,7 +159,7 @@ def hold(new: Generation, lasting: Lasting, site: Site) -> None:
     new.sources.hold()
     new.tokens.resize(settings.jwt.cache, settings.jwt.cache_size)
     lasting.buckets.resize(settings.ratelimit.keys)
-    lasting.buckets.retain(new.rules.all("rate"))
+    lasting.buckets.retain(new.rules.all("rate") | key_rules(new.proofs))
     if isinstance(lasting.buckets, Failover):
         lasting.buckets.reconfigure(
             settings.ratelimit.on_store_failure, failure_policies(settings), processes(settings)

@@ -86,6 +86,14 @@ class KeyFile:
         self.problem = str(error)
         self._log.error("API keys: {error}; the keys stay as they were", error=error)
 
+    def rules(self) -> set[Any]:
+        """The rules of the keys' own limits."""
+        made = self._rules.limits
+        if made is None:
+            return set()
+        made.keep(self.keys.limits)
+        return made.all()
+
     def state(self) -> dict[str, Any]:
         """What there is to say of them, for C{gateway keys}."""
         return {

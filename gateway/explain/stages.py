@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from gateway.admission.addresses import Networks
+from gateway.admission.key_limits import OWNER
 from gateway.admission.ratelimit import limit_key
 from gateway.admission.tokens import bearer
 from gateway.explain.run import Seen
@@ -212,6 +213,8 @@ def _limit_settings(seen: Seen) -> list[Origin]:
     asked = getattr(seen.parts.buckets, "asked", None)
     owner = asked[0].windows[0].owner if asked is not None else "default"
     names = ("limits", "limit", "window", "algorithm", "burst", "key", "cost")
+    if owner == OWNER:
+        return _settings(seen, "apikeys", "file")
     if owner in dict(seen.settings.plans):
         return origins.starting(f"plan {owner}", names) + _settings(seen, "ratelimit", "plan_claim")
     found = [each for each in _settings(seen, "ratelimit", *names) if each.line]
