@@ -12,6 +12,7 @@ from typing import Any
 from gateway.admission.apikeys import KeyRules
 from gateway.admission.certificates import Authorities, CertificateRules
 from gateway.admission.claim_headers import ClaimHeaders
+from gateway.admission.identity import Identity
 from gateway.admission.key_limits import OWNER, KeyLimits
 from gateway.admission.proofs import Proofs
 from gateway.admission.replays import Replays, replay_rule
@@ -20,6 +21,7 @@ from gateway.admission.windows import Combined, FixedWindow, Gcra, Rule, Sliding
 from gateway.interfaces import IBuckets
 from gateway.keywatch import KeyFile
 from gateway.settings import DpopSettings, RouteSettings, Settings
+from gateway.verdicts import Refused
 
 
 def _on(settings: Settings, name: str) -> bool:
@@ -72,6 +74,7 @@ def proofs_of(
     kept: Callable[[str, Any, Callable[[], Any]], Any],
     in_thread: Callable[..., Any],
     shared: IBuckets | None = None,
+    revoked: Callable[[bytes, Identity], Refused | None] | None = None,
 ) -> Proofs | None:
     """
     What looks at them; C{None}: there is nothing beside bearer tokens.
@@ -79,6 +82,7 @@ def proofs_of(
     @param kept: see L{gateway.build.Rules.of}: what means the same is the same, across reloads.
     @param in_thread: calls a function in a thread and returns a Deferred.
     @param shared: where processes share what they have seen; C{None}: nowhere.
+    @param revoked: see L{Proofs}.
     """
     if not proving(settings):
         return None
@@ -95,6 +99,7 @@ def proofs_of(
         certificate_header=certificate,
         dpop=_proof_rules(dpop) if _on(settings, "dpop") else None,
         replays=_replays(dpop, kept, shared) if _on(settings, "dpop") else None,
+        revoked=revoked,
     )
 
 

@@ -195,7 +195,7 @@ def _proofs(settings: Settings, rules: Rules, lasting: Lasting) -> Proofs | None
         return deferToThreadPool(lasting.reactor, pool, call, *arguments)
 
     shared = lasting.buckets if isinstance(lasting.buckets, Failover) else None
-    return proofs_of(settings, rules.of, in_thread, shared)
+    return proofs_of(settings, rules.of, in_thread, shared, lasting.revoked)
 
 
 def _limits(gateway: GatewaySettings) -> Limits:

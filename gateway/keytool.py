@@ -84,7 +84,8 @@ def _add(options: argparse.Namespace) -> int:
     digest = digest_of(raw.encode())
     limits = _limits(options.limit, settings) if options.limit else ()
     user, role, plan = options.user, options.role, options.plan
-    add(path, Key(options.name, digest, user, role, scopes, expires, plan, limits))
+    made = float(int(time.time()))
+    add(path, Key(options.name, digest, user, role, scopes, expires, plan, limits, made))
     print(raw)
     return 0
 
@@ -127,7 +128,9 @@ def _list(options: argparse.Namespace) -> int:
         told: dict[str, Any] = {
             "name": key.name, "user": key.user, "role": key.role, "scopes": list(key.scopes),
             "expires": expires, "expired": key.expires <= now, "plan": key.plan,
-            "limits": spelled_limits(key.limits), "sha256": key.digest.hex(),
+            "limits": spelled_limits(key.limits),
+            "created": moment(key.created) if key.created is not None else "",
+            "sha256": key.digest.hex(),
         }  # fmt: skip
         if options.json:
             print(json.dumps(told))
@@ -138,6 +141,7 @@ def _list(options: argparse.Namespace) -> int:
             more += [f"scopes {' '.join(key.scopes)}"] if key.scopes else []
             more += [f"plan {key.plan}"] if key.plan else []
             more += [f"limits {told['limits']}"] if key.limits else []
+            more += [f"made {told['created']}"] if told["created"] else []
             print("  ".join([key.name, f"user {key.user}", *more, end]))
     return 0
 

@@ -38,7 +38,7 @@ _RANDOM, _CHECK = 43, 6  # digits of 256 bits, and of a CRC-32
 _KEY = re.compile(rb"gwk_[0-9A-Za-z]{49}")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_WORDS = ("sha256", "user", "role", "scopes", "expires", "plan", "limits")
+_WORDS = ("sha256", "user", "role", "scopes", "expires", "plan", "limits", "created")
 
 CHALLENGE = b'WWW-Authenticate: ApiKey realm="gateway"\r\n'
 NO_KEY = Refused(Reason.NO_TOKEN, lines=CHALLENGE)
@@ -80,6 +80,7 @@ class Key:
 
     @ivar expires: unix seconds; infinite: never.
     @ivar plan: of the rate limit; empty: none.
+    @ivar created: unix seconds; C{None}: nobody knows, so it counts as older than anything.
     @ivar limits: of its own, (limit, seconds) of each window; empty: none.
     """
 
@@ -91,6 +92,7 @@ class Key:
     expires: float = float("inf")
     plan: str = ""
     limits: Windows = ()
+    created: float | None = None
     identity: Identity | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -102,6 +104,7 @@ class Key:
         words += [f"expires={moment(self.expires)}"] if self.expires != float("inf") else []
         words += [f"plan={_spelled(self.plan)}"] if self.plan else []
         words += [f"limits={spelled_limits(self.limits)}"] if self.limits else []
+        words += [f"created={moment(self.created)}"] if self.created is not None else []
         return " ".join(words)
 
 
@@ -183,7 +186,8 @@ def read_line(line: str) -> Key:
     digest = bytes.fromhex(found["sha256"])
     limits = _limits(found)
     plan = unquote(found.get("plan", ""))
-    return Key(name, digest, user, role, scopes, expires, plan, limits)
+    created = read_moment(found["created"]) if "created" in found else None
+    return Key(name, digest, user, role, scopes, expires, plan, limits, created)
 
 
 def _limits(found: Mapping[str, str]) -> Windows:
@@ -290,9 +294,11 @@ def _identity(key: Key, rules: KeyRules) -> Identity | None:
         claims["scope"] = " ".join(key.scopes)
     if key.plan and rules.plan_claim:
         claims[rules.plan_claim] = key.plan
+    if key.created is not None:
+        claims["iat"] = int(key.created)
     user, role_text = field_text(key.user), field_text(role)
     if user is None or role_text is None:
         return None
     headers = b"X-User-ID: %s\r\nX-User-Role: %s\r\n" % (user, role_text)
     rate = rules.limits.of(key.limits) if key.limits and rules.limits is not None else None
-    return KeyIdentity(key.user, role, headers, claims, key.expires, rate)
+    return KeyIdentity(key.user, role, headers, claims, key.expires, key.name, rate)

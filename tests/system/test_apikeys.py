@@ -272,7 +272,7 @@ def test_the_tool_without_a_configuration(tmp_path: Path, capsys: pytest.Capture
         assert main(["key", *arguments, "--file", file]) == 0
     raw, listed = capsys.readouterr().out.splitlines()
     assert raw.startswith("gwk_")
-    assert listed.startswith("ci  user bot  plan gold  until 20")
+    assert re.fullmatch("ci  user bot  plan gold  made 20[0-9TZ:-]+  until 20[0-9TZ:-]+", listed)
 
 
 def test_the_configuration_s_mistakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
