@@ -41,6 +41,7 @@ from gateway.buildproofs import key_rules, proofs_of, proving_fields
 from gateway.chain import Parts, chain
 from gateway.exchange import request_rules
 from gateway.http.heads import RequestHeads
+from gateway.http.keyed import KeyedHeads
 from gateway.http.site import Limits, Site
 from gateway.http.sweep import Sweep
 from gateway.issuers.sources import Sources
@@ -137,18 +138,20 @@ def generation(
         keys=published(keys),
     )
     # What it remembers of heads holds on to the tree it was made for.
-    heads = RequestHeads(
-        request_rules(
-            gateway.client_address_header, settings.claim_fields, *proving_fields(settings)
-        ),
-        max_request_line=gateway.max_request_line,
-        max_fields=gateway.max_fields,
-    )
+    heads = _heads(settings)
     heads.vouched = tokens.values
     return Generation(
         settings, rules, targets, sources, tokens, refused, proofs, heads, _limits(gateway),
         chain(parts),
     )
+
+
+def _heads(settings: Settings) -> RequestHeads:
+    """The parser of requests' heads."""
+    gateway, proving = settings.gateway, proving_fields(settings)
+    rules = request_rules(gateway.client_address_header, settings.claim_fields, *proving)
+    most = gateway.max_request_line, gateway.max_fields
+    return KeyedHeads(rules, proving[0], *most) if proving[0] else RequestHeads(rules, *most)
 
 
 def hold(new: Generation, lasting: Lasting, site: Site) -> None:
