@@ -16,7 +16,8 @@ from gateway.http.memo import Memo
 
 class KeyedHeads(RequestHeads):
     """
-    @param key_header: the field's name, as most clients spell it; the rules withhold it.
+    @param key_header: the field's name as most clients spell it, or they spell it in lower case;
+        the rules withhold it.
     """
 
     def __init__(
@@ -26,10 +27,13 @@ class KeyedHeads(RequestHeads):
         super().__init__(rules, max_request_line, max_fields, memo_bytes)
         self._name = key_header.lower().encode("ascii")
         self._mark = b"\r\n%b: " % key_header.encode("ascii")
+        self._lower = self._mark.lower()
         self._keyed: Memo[RequestHead] = Memo(memo_bytes)
 
     def _unknown(self, head: bytes) -> Read:
         at = head.find(self._mark)
+        if at < 0:
+            at = head.find(self._lower)
         if at <= 0:  # at the very begin it stands where the request line should
             return super()._unknown(head)
         begin = at + len(self._mark)
