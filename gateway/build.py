@@ -17,11 +17,11 @@ from gateway.admission.addresses import AddressRules
 from gateway.admission.identity import IdentityRules, IIdentityRules
 from gateway.admission.origins import CorsRules
 from gateway.admission.refused import RefusedLimit
-from gateway.admission.windows import Combined, FixedWindow, Gcra, Rule, SlidingWindow
+from gateway.admission.windows import Rule
 from gateway.assertion.keys import SigningKey, generate, kept, signing_keys
 from gateway.assertion.signer import Assertion
 from gateway.buildidentity import claim_headers, identity_rules
-from gateway.buildproofs import proof_rule, proving, proving_fields, takes_of
+from gateway.buildproofs import proof_rule, proving, proving_fields, takes_of, windows_rule
 from gateway.exchange import trailer_rules
 from gateway.keys import VerificationKey, hmac_key, public_key
 from gateway.routing.expression import Expression
@@ -99,26 +99,6 @@ def rate_rule(settings: RateLimitSettings, owner: str = "default") -> Rule:
         settings.burst,
         settings.ietf_headers,
     )
-
-
-def windows_rule(
-    spans: Sequence[tuple[int, float]],
-    owner: str,
-    algorithm: str = "sliding-window",
-    burst: int = 1,
-    ietf: bool = True,
-) -> Rule:
-    """A rule of one or several windows of (limit, seconds)."""
-    made: list[SlidingWindow | FixedWindow | Gcra] = []
-    for limit, seconds in spans:
-        window = round(seconds * 1_000_000)
-        if algorithm == "fixed-window":
-            made.append(FixedWindow(limit, window, owner, ietf))
-        elif algorithm == "gcra":
-            made.append(Gcra(limit, window, burst, owner, ietf))
-        else:
-            made.append(SlidingWindow(limit, window, owner, ietf))
-    return made[0] if len(made) == 1 else Combined(made, ietf)
 
 
 def failure_policies(settings: Settings) -> dict[bytes, str]:
@@ -294,6 +274,7 @@ def _route_terms(
         identity=identity,
         rate=counter(route.ratelimit, rules, route.prefix) if route.own_counter else common.rate,
         rate_key=route.ratelimit.key,
+        own_counter=route.own_counter,
         plan_claim=route.ratelimit.plan_claim,
         plans={} if route.own_counter else common.plans,
         cost=route.ratelimit.cost,

@@ -6,19 +6,22 @@ configured. Lets in only settings that have been read without a problem.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from gateway.admission.apikeys import KeyRules
 from gateway.admission.certificates import Authorities, CertificateRules
 from gateway.admission.claim_headers import ClaimHeaders
+from gateway.admission.identity import Identity
+from gateway.admission.key_limits import OWNER, KeyLimits
 from gateway.admission.proofs import Proofs
 from gateway.admission.replays import Replays, replay_rule
 from gateway.admission.takes import Takes
-from gateway.admission.windows import Gcra
+from gateway.admission.windows import Combined, FixedWindow, Gcra, Rule, SlidingWindow
 from gateway.interfaces import IBuckets
 from gateway.keywatch import KeyFile
 from gateway.settings import DpopSettings, RouteSettings, Settings
+from gateway.verdicts import Refused
 
 
 def _on(settings: Settings, name: str) -> bool:
@@ -71,6 +74,7 @@ def proofs_of(
     kept: Callable[[str, Any, Callable[[], Any]], Any],
     in_thread: Callable[..., Any],
     shared: IBuckets | None = None,
+    revoked: Callable[[bytes, Identity], Refused | None] | None = None,
 ) -> Proofs | None:
     """
     What looks at them; C{None}: there is nothing beside bearer tokens.
@@ -78,12 +82,14 @@ def proofs_of(
     @param kept: see L{gateway.build.Rules.of}: what means the same is the same, across reloads.
     @param in_thread: calls a function in a thread and returns a Deferred.
     @param shared: where processes share what they have seen; C{None}: nowhere.
+    @param revoked: see L{Proofs}.
     """
     if not proving(settings):
         return None
     keys, certificate = (name.lower().encode("ascii") for name in proving_fields(settings))
     file, dpop = settings.apikeys.file, settings.dpop
-    key_rules = KeyRules(settings.jwt.default_role, settings.ratelimit.plan_claim)
+    limits = _key_limits(settings, kept)
+    key_rules = KeyRules(settings.jwt.default_role, settings.ratelimit.plan_claim, limits)
     return Proofs(
         keys=kept("keys", (file, key_rules), lambda: KeyFile(file, key_rules, in_thread))
         if file
@@ -93,7 +99,43 @@ def proofs_of(
         certificate_header=certificate,
         dpop=_proof_rules(dpop) if _on(settings, "dpop") else None,
         replays=_replays(dpop, kept, shared) if _on(settings, "dpop") else None,
+        revoked=revoked,
     )
+
+
+def windows_rule(
+    spans: Sequence[tuple[int, float]],
+    owner: str,
+    algorithm: str = "sliding-window",
+    burst: int = 1,
+    ietf: bool = True,
+) -> Rule:
+    """A rule of one or several windows of (limit, seconds)."""
+    made: list[SlidingWindow | FixedWindow | Gcra] = []
+    for limit, seconds in spans:
+        window = round(seconds * 1_000_000)
+        if algorithm == "fixed-window":
+            made.append(FixedWindow(limit, window, owner, ietf))
+        elif algorithm == "gcra":
+            made.append(Gcra(limit, window, burst, owner, ietf))
+        else:
+            made.append(SlidingWindow(limit, window, owner, ietf))
+    return made[0] if len(made) == 1 else Combined(made, ietf)
+
+
+def _key_limits(settings: Settings, kept: Callable[..., Any]) -> KeyLimits:
+    """What API keys' own limits are counted by: as [ratelimit] counts, but for the windows."""
+    rate = settings.ratelimit
+    meaning = rate.algorithm, rate.burst, rate.ietf_headers
+    found: KeyLimits = kept(
+        "key limits", meaning, lambda: KeyLimits(lambda made: windows_rule(made, OWNER, *meaning))
+    )
+    return found
+
+
+def key_rules(proofs: Proofs | None) -> set[Any]:
+    """The rules of API keys' own limits, with which counters go on across a reload."""
+    return proofs.keys.rules() if proofs is not None and proofs.keys is not None else set()
 
 
 def proof_rule(dpop: DpopSettings) -> Gcra:

@@ -51,6 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     from gateway.explain import command as explain
+    from gateway.issuers import command as keys
     from gateway.revocation import command as revoke
 
     parser = argparse.ArgumentParser(prog="gateway", description="Tools of the API gateway.")
@@ -73,10 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     keytool.parser(tools, _DEFAULT)
     explain.add_parser(tools, _DEFAULT)
     revoke.add_parser(tools, _DEFAULT)
-    keys = tools.add_parser("keys", help="fetch every issuer's keys and show them")
-    keys.add_argument("--config", default=_DEFAULT)
-    keys.add_argument("--json", action="store_true", help="one JSON object an issuer")
-    keys.set_defaults(run=_keys)
+    keys.add_parser(tools, _DEFAULT)
     audit = tools.add_parser("audit", help="show the last rows of the audit log")
     audit.add_argument("--config", default=_DEFAULT)
     audit.add_argument("--database", help="the database itself, instead of an INI file's")
@@ -228,30 +226,6 @@ def _token(options: argparse.Namespace) -> int:
     key = Path(options.key).read_bytes() if options.key else None
     print(mint(settings.jwt, claims, options.lifetime, time.time(), key))
     return 0
-
-
-def _keys(options: argparse.Namespace) -> int:
-    from twisted.internet.task import react  # a reactor is not needed by the other tools
-
-    from gateway.issuers.show import look, told
-
-    settings = read(options.config, os.environ)
-    if not settings.issuers:
-        print("there is no [issuer NAME]: all tokens are verified with the key of [jwt]")
-        return 0
-    found: list[dict[str, Any]] = []
-
-    def main(reactor: Any) -> Any:
-        return look(settings, reactor).addCallback(found.extend)
-
-    try:
-        react(main)
-    except SystemExit as end:
-        if end.code:
-            return 1
-    for line in map(json.dumps, found) if options.json else told(found):
-        print(line)
-    return 1 if any("problem" in each for each in found) else 0
 
 
 def _audit(options: argparse.Namespace) -> int:

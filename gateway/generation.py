@@ -37,10 +37,11 @@ from gateway.build import (
     terms_of,
     verification_key,
 )
-from gateway.buildproofs import proofs_of, proving_fields
+from gateway.buildproofs import key_rules, proofs_of, proving_fields
 from gateway.chain import Parts, chain
 from gateway.exchange import request_rules
 from gateway.http.heads import RequestHeads
+from gateway.http.keyed import KeyedHeads
 from gateway.http.site import Limits, Site
 from gateway.http.sweep import Sweep
 from gateway.issuers.sources import Sources
@@ -137,18 +138,20 @@ def generation(
         keys=published(keys),
     )
     # What it remembers of heads holds on to the tree it was made for.
-    heads = RequestHeads(
-        request_rules(
-            gateway.client_address_header, settings.claim_fields, *proving_fields(settings)
-        ),
-        max_request_line=gateway.max_request_line,
-        max_fields=gateway.max_fields,
-    )
+    heads = _heads(settings)
     heads.vouched = tokens.values
     return Generation(
         settings, rules, targets, sources, tokens, refused, proofs, heads, _limits(gateway),
         chain(parts),
     )
+
+
+def _heads(settings: Settings) -> RequestHeads:
+    """The parser of requests' heads."""
+    gateway, proving = settings.gateway, proving_fields(settings)
+    rules = request_rules(gateway.client_address_header, settings.claim_fields, *proving)
+    most = gateway.max_request_line, gateway.max_fields
+    return KeyedHeads(rules, proving[0], *most) if proving[0] else RequestHeads(rules, *most)
 
 
 def hold(new: Generation, lasting: Lasting, site: Site) -> None:
@@ -159,7 +162,7 @@ def hold(new: Generation, lasting: Lasting, site: Site) -> None:
     new.sources.hold()
     new.tokens.resize(settings.jwt.cache, settings.jwt.cache_size)
     lasting.buckets.resize(settings.ratelimit.keys)
-    lasting.buckets.retain(new.rules.all("rate"))
+    lasting.buckets.retain(new.rules.all("rate") | key_rules(new.proofs))
     if isinstance(lasting.buckets, Failover):
         lasting.buckets.reconfigure(
             settings.ratelimit.on_store_failure, failure_policies(settings), processes(settings)
@@ -195,7 +198,7 @@ def _proofs(settings: Settings, rules: Rules, lasting: Lasting) -> Proofs | None
         return deferToThreadPool(lasting.reactor, pool, call, *arguments)
 
     shared = lasting.buckets if isinstance(lasting.buckets, Failover) else None
-    return proofs_of(settings, rules.of, in_thread, shared)
+    return proofs_of(settings, rules.of, in_thread, shared, lasting.revoked)
 
 
 def _limits(gateway: GatewaySettings) -> Limits:

@@ -13,8 +13,18 @@ import re
 import time
 from typing import Any
 
-from gateway.admission.apikeys import NAME, Key, digest_of, moment, new_key, read_moment
+from gateway.admission.apikeys import (
+    NAME,
+    Key,
+    digest_of,
+    moment,
+    new_key,
+    read_limits,
+    read_moment,
+    spelled_limits,
+)
 from gateway.admission.identity import field_text
+from gateway.admission.key_limits import Windows
 from gateway.keyfile import add, listed, revoke
 from gateway.settings import Settings, read
 
@@ -32,7 +42,9 @@ def parser(tools: Any, default: str) -> None:
     made.add_argument("--role", default="", help="default: [jwt] default_role")
     made.add_argument("--scope", default="", help="scopes, space-separated")
     made.add_argument("--expires", default="", help="30d, or 2027-01-31; default: never")
-    made.add_argument("--plan", default="", help="a [plan NAME] of the configuration")
+    limit = made.add_mutually_exclusive_group()
+    limit.add_argument("--plan", default="", help="a [plan NAME] of the configuration")
+    limit.add_argument("--limit", default="", help="of its own: 100/60s,5000/1d")
     made.set_defaults(run=_add)
     shown = actions.add_parser("list", help="the keys on file, without the keys themselves")
     shown.add_argument("--json", action="store_true", help="one JSON object a line")
@@ -70,9 +82,32 @@ def _add(options: argparse.Namespace) -> int:
     scopes = tuple(options.scope.replace(",", " ").split())
     expires = _expires(options.expires, time.time())
     digest = digest_of(raw.encode())
-    add(path, Key(options.name, digest, options.user, options.role, scopes, expires, options.plan))
+    limits = _limits(options.limit, settings) if options.limit else ()
+    user, role, plan = options.user, options.role, options.plan
+    made = float(int(time.time()))
+    add(path, Key(options.name, digest, user, role, scopes, expires, plan, limits, made))
     print(raw)
     return 0
+
+
+def _limits(text: str, settings: Settings | None) -> Windows:
+    try:
+        found = read_limits(text)
+    except ValueError as error:
+        raise ValueError(f"--limit {text}: {error}") from None
+    cost = _dearest(settings) if settings is not None else 1
+    if settings is not None and settings.ratelimit.algorithm == "gcra":
+        return found
+    least = min(limit for limit, _ in found)
+    if cost > least:
+        raise ValueError(f"--limit {text}: a request that counts as {cost} would never pass")
+    return found
+
+
+def _dearest(settings: Settings) -> int:
+    """What the dearest request costs that counts in the common limit."""
+    every = [settings.ratelimit, *(r.ratelimit for r in settings.routes if not r.own_counter)]
+    return max(max([each.cost, *(cost for _, cost in each.costs)]) for each in every)
 
 
 def _expires(text: str, now: float) -> float:
@@ -93,6 +128,8 @@ def _list(options: argparse.Namespace) -> int:
         told: dict[str, Any] = {
             "name": key.name, "user": key.user, "role": key.role, "scopes": list(key.scopes),
             "expires": expires, "expired": key.expires <= now, "plan": key.plan,
+            "limits": spelled_limits(key.limits),
+            "created": moment(key.created) if key.created is not None else "",
             "sha256": key.digest.hex(),
         }  # fmt: skip
         if options.json:
@@ -103,6 +140,8 @@ def _list(options: argparse.Namespace) -> int:
             more = [f"role {key.role}"] if key.role else []
             more += [f"scopes {' '.join(key.scopes)}"] if key.scopes else []
             more += [f"plan {key.plan}"] if key.plan else []
+            more += [f"limits {told['limits']}"] if key.limits else []
+            more += [f"made {told['created']}"] if told["created"] else []
             print("  ".join([key.name, f"user {key.user}", *more, end]))
     return 0
 

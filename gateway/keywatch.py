@@ -7,6 +7,7 @@ leaves the keys as they were, and is told to the log once.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -28,6 +29,7 @@ class KeyFile:
 
     @param in_thread: calls a function in a thread and returns a Deferred, for large files.
     @ivar keys: replaced as a whole when the file has changed.
+    @ivar problem: why they are not what stands in the file; empty: they are.
     """
 
     _log = Logger()
@@ -38,12 +40,15 @@ class KeyFile:
         self._in_thread = in_thread
         self._reading = False
         self._mark = self._look()
+        self._since = time.time()
+        self.problem = ""
         self.keys = Keys({}, rules)
         if self._mark is not None:
             try:
                 self.keys = load(path, rules)
             except BadKeys as error:
                 # It was right when the configuration was checked: nobody comes in by it.
+                self.problem = str(error)
                 self._log.error("API keys: {error}; there are none", error=error)
 
     def look(self) -> None:
@@ -55,6 +60,7 @@ class KeyFile:
             return
         self._mark = mark
         if mark is None:
+            self.problem = f"{self.path} is gone"
             self._log.error("API keys: {path} is gone; the keys stay as they were", path=self.path)
         elif mark[1] <= LARGE:
             try:
@@ -72,10 +78,28 @@ class KeyFile:
 
     def _replace(self, keys: Keys) -> None:
         self.keys = keys
+        self._since = time.time()
+        self.problem = ""
         self._log.info("API keys: {count} read from {path}", count=len(keys), path=self.path)
 
     def _broken(self, error: Exception) -> None:
+        self.problem = str(error)
         self._log.error("API keys: {error}; the keys stay as they were", error=error)
+
+    def rules(self) -> set[Any]:
+        """The rules of the keys' own limits."""
+        made = self._rules.limits
+        if made is None:
+            return set()
+        made.keep(self.keys.limits)
+        return made.all()
+
+    def state(self) -> dict[str, Any]:
+        """What there is to say of them, for C{gateway keys}."""
+        return {
+            "set": "apikeys", "source": os.path.abspath(self.path),  # noqa: PTH100
+            "count": len(self.keys), "since": self._since, "problem": self.problem,
+        }  # fmt: skip
 
     def _look(self) -> Mark | None:
         try:

@@ -30,6 +30,7 @@ from gateway.exchange import Exchange
 from gateway.generation import Lasting, beat, generation, hold
 from gateway.http.site import Site
 from gateway.http.sweep import Sweep
+from gateway.issuers.telling import Telling
 from gateway.listeners import Listeners
 from gateway.notify import Manager
 from gateway.reloading import Reloading
@@ -119,6 +120,11 @@ class GatewayService(Service):
             self.store.state if self.store is not None else None,
             keeps=not self.only_looks, in_thread=self.in_thread,
         )  # fmt: skip
+        #: What gateway keys shows.
+        self.telling = Telling(
+            settings.gateway, place.worker if place is not None else 0, self.in_thread,
+            time.monotonic, time.time,
+        )  # fmt: skip
         self.manager = Manager(reactor, self.audit.seen, self.site.__len__)
         self.descriptor_limit = 0
         self.supervised = place is not None
@@ -178,6 +184,12 @@ class GatewayService(Service):
             refused.buckets.sweep(now)
         if self.generation.proofs is not None:
             look_after(self.generation.proofs, now)
+        self._tell()
+
+    def _tell(self) -> None:
+        proofs = self.generation.proofs
+        keys = proofs.keys if proofs is not None else None
+        self.telling.look(self.settings, self.generation.sources, keys)
 
     def _obey(self, entries: list[Entry]) -> None:
         """Something has been revoked."""
@@ -198,6 +210,7 @@ class GatewayService(Service):
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 20, 50)
+        self._tell()
         for port in self.site.ports:
             self._log.info("listening on {host}", host=port.getHost())
         self.manager.ready()
@@ -264,6 +277,7 @@ class GatewayService(Service):
         self.generation.targets.abort()
         self.sweep.stop()
         self.watch.stop()
+        await self.telling.stop()
         if self.store is not None:
             await self.store.stop()
         await self.in_thread(self.audit.stop, AUDIT_GRACE)

@@ -39,6 +39,7 @@ class Terms:
     @ivar route: the prefix, or the empty string where no route was found.
     @ivar rate: the limiter's rule; shared by identity with all who share its counters.
     @ivar rate_key: C{ip}, C{sub} or another claim's name.
+    @ivar own_counter: whether it is the route's own limit, which takes the place of all others.
     @ivar plan_claim: the claim that names the token's plan; empty: there are none here.
     @ivar plans: the plans' rules, by name.
     @ivar cost: how many requests one counts as.
@@ -59,6 +60,7 @@ class Terms:
     identity: IIdentityRules = field(default_factory=IdentityRules)
     rate: Any = None
     rate_key: str = "sub"
+    own_counter: bool = False
     plan_claim: str = ""
     plans: Mapping[str, Any] = field(default_factory=dict)
     cost: int = 1

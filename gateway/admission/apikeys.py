@@ -20,7 +20,8 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote, unquote
 
-from gateway.admission.identity import Identity, field_text
+from gateway.admission.identity import Identity, KeyIdentity, field_text
+from gateway.admission.key_limits import KeyLimits, Windows
 from gateway.verdicts import Reason, Refused
 
 #: What every key begins with, so that people and scanners for leaked secrets know it.
@@ -29,12 +30,15 @@ PREFIX = "gwk_"
 #: Bytes of a file that are read at most.
 MAX_FILE = 64 << 20
 
+#: Different limits in a file: each is a table of counters.
+MAX_LIMITS = 1000
+
 _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _RANDOM, _CHECK = 43, 6  # digits of 256 bits, and of a CRC-32
 _KEY = re.compile(rb"gwk_[0-9A-Za-z]{49}")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_WORDS = ("sha256", "user", "role", "scopes", "expires", "plan")
+_WORDS = ("sha256", "user", "role", "scopes", "expires", "plan", "limits", "created")
 
 CHALLENGE = b'WWW-Authenticate: ApiKey realm="gateway"\r\n'
 NO_KEY = Refused(Reason.NO_TOKEN, lines=CHALLENGE)
@@ -76,6 +80,8 @@ class Key:
 
     @ivar expires: unix seconds; infinite: never.
     @ivar plan: of the rate limit; empty: none.
+    @ivar created: unix seconds; C{None}: nobody knows, so it counts as older than anything.
+    @ivar limits: of its own, (limit, seconds) of each window; empty: none.
     """
 
     name: str
@@ -85,6 +91,8 @@ class Key:
     scopes: tuple[str, ...] = ()
     expires: float = float("inf")
     plan: str = ""
+    limits: Windows = ()
+    created: float | None = None
     identity: Identity | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -95,11 +103,38 @@ class Key:
         words += [f"scopes={','.join(map(_spelled, self.scopes))}"] if self.scopes else []
         words += [f"expires={moment(self.expires)}"] if self.expires != float("inf") else []
         words += [f"plan={_spelled(self.plan)}"] if self.plan else []
+        words += [f"limits={spelled_limits(self.limits)}"] if self.limits else []
+        words += [f"created={moment(self.created)}"] if self.created is not None else []
         return " ".join(words)
 
 
 def _spelled(text: str) -> str:
     return quote(text, safe="!$&'()*+/:;@~-._")
+
+
+def spelled_limits(windows: Windows) -> str:
+    """As they stand in the file: C{100/1m,5000/1d}."""
+    from gateway.settings.option import spelled  # noqa: PLC0415 - it reads keys, too
+
+    return ",".join(f"{limit}/{spelled(seconds)}" for limit, seconds in windows)
+
+
+def read_limits(text: str) -> Windows:
+    """
+    The windows of C{limits=}, as C{[ratelimit] limits} has them.
+
+    @raise ValueError: when they are none.
+    """
+    from gateway.settings.limits import WINDOWS  # noqa: PLC0415 - it reads keys, too
+    from gateway.settings.option import BadValue  # noqa: PLC0415
+
+    try:
+        found: Windows = WINDOWS.parse(text)
+    except BadValue:
+        found = ()
+    if not found:
+        raise ValueError(f"expected {WINDOWS.expected}, none of which makes another idle")
+    return found
 
 
 def moment(seconds: float) -> str:
@@ -149,7 +184,21 @@ def read_line(line: str) -> Key:
         raise ValueError("a scope has no blank in it")
     expires = read_moment(found["expires"]) if "expires" in found else float("inf")
     digest = bytes.fromhex(found["sha256"])
-    return Key(name, digest, user, role, scopes, expires, unquote(found.get("plan", "")))
+    limits = _limits(found)
+    plan = unquote(found.get("plan", ""))
+    created = read_moment(found["created"]) if "created" in found else None
+    return Key(name, digest, user, role, scopes, expires, plan, limits, created)
+
+
+def _limits(found: Mapping[str, str]) -> Windows:
+    if "limits" not in found:
+        return ()
+    if "plan" in found:
+        raise ValueError("limits= or plan=, not both")
+    try:
+        return read_limits(found["limits"])
+    except ValueError as error:
+        raise ValueError(f"limits=: {error}") from None
 
 
 def read_lines(text: str) -> Iterator[tuple[int, Key]]:
@@ -161,6 +210,7 @@ def read_lines(text: str) -> Iterator[tuple[int, Key]]:
     """
     names: set[str] = set()
     digests: set[bytes] = set()
+    limits: set[Windows] = set()
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip() or line.startswith("#"):
             continue
@@ -170,6 +220,9 @@ def read_lines(text: str) -> Iterator[tuple[int, Key]]:
                 raise ValueError(f"there is a key {key.name} already")
             if key.digest in digests:
                 raise ValueError("this key stands there twice")
+            limits.add(key.limits)
+            if len(limits) > MAX_LIMITS:
+                raise ValueError(f"more than {MAX_LIMITS} different limits=; use plans")
         except ValueError as error:
             raise ValueError(f"line {number}: {error}") from None
         names.add(key.name)
@@ -184,10 +237,12 @@ class KeyRules:
 
     @ivar default_role: of a key without one.
     @ivar plan_claim: as which claim its plan is told to the rate limit; empty: not at all.
+    @ivar limits: makes rules of its own limits; C{None}: nobody counts.
     """
 
     default_role: str = "user"
     plan_claim: str = ""
+    limits: KeyLimits | None = None
 
 
 class Keys:
@@ -220,6 +275,11 @@ class Keys:
             key.identity = _identity(key, self._rules)
         return key.identity or UNKNOWN
 
+    @property
+    def limits(self) -> set[Windows]:
+        """All limits of their own."""
+        return {key.limits for key in self._keys.values()}
+
     def __len__(self) -> int:
         return len(self._keys)
 
@@ -234,8 +294,11 @@ def _identity(key: Key, rules: KeyRules) -> Identity | None:
         claims["scope"] = " ".join(key.scopes)
     if key.plan and rules.plan_claim:
         claims[rules.plan_claim] = key.plan
+    if key.created is not None:
+        claims["iat"] = int(key.created)
     user, role_text = field_text(key.user), field_text(role)
     if user is None or role_text is None:
         return None
     headers = b"X-User-ID: %s\r\nX-User-Role: %s\r\n" % (user, role_text)
-    return Identity(key.user, role, headers, claims, 0.0, key.expires)
+    rate = rules.limits.of(key.limits) if key.limits and rules.limits is not None else None
+    return KeyIdentity(key.user, role, headers, claims, key.expires, key.name, rate)

@@ -163,13 +163,15 @@ class CertificateRules:
             ends = [each.not_valid_after_utc.timestamp() for each in (certificate, authority)]
             begins = [each.not_valid_before_utc.timestamp() for each in (certificate, authority)]
             made = Certificate(name, max(begins), min(ends))
-            made.identity = self._identity(certificate, made)
+            made.identity = self._identity(certificate, made, int(begins[0]))
         except Exception:
             # A parser of a stranger's bytes: whatever it raises, the certificate is none.
             return Certificate(name)
         return made
 
-    def _identity(self, certificate: x509.Certificate, made: Certificate) -> Identity | None:
+    def _identity(
+        self, certificate: x509.Certificate, made: Certificate, issued: int
+    ) -> Identity | None:
         users = _values(certificate, self._user)
         roles = (
             _values(certificate, self._role)
@@ -182,7 +184,7 @@ class CertificateRules:
         if user is None or role is None:
             return None
         headers = b"X-User-ID: %s\r\nX-User-Role: %s\r\n" % (user, role)
-        claims = {"sub": users[0], "role": roles[0], "x5t#S256": made.thumbprint}
+        claims = {"sub": users[0], "role": roles[0], "x5t#S256": made.thumbprint, "iat": issued}
         return Identity(users[0], roles[0], headers, claims, made.not_before, made.expires)
 
 

@@ -64,8 +64,13 @@ class Identity:
     @ivar not_before: unix seconds, leeway included.
     @ivar expires: the same; infinite without C{exp}.
     @ivar verdicts: what policies have said of these claims, see L{gateway.routing.policy}.
+    @ivar key: the name of the API key that says so; empty: something else does.
+    @ivar rate: the rule of a limit of its own (L{gateway.admission.windows}), if it has one.
     @ivar asserted: kept by L{gateway.assertion.signer}.
     """
+
+    key = ""
+    rate: Any = None
 
     __slots__ = (
         "_keys", "asserted", "claims", "expires", "headers", "not_before", "role", "roles",
@@ -117,6 +122,32 @@ class Identity:
 
     def __repr__(self) -> str:
         return f"<Identity {self.user!r} {self.role!r}>"
+
+
+class KeyIdentity(Identity):
+    """
+    Who calls with an API key.
+
+    @ivar key: its name.
+    @ivar rate: see L{Identity.rate}, which no token has.
+    """
+
+    __slots__ = ("key", "rate")
+
+    def __init__(
+        self, user: str, role: str, headers: bytes, claims: dict[str, Any],
+        expires: float, key: str, rate: Any,
+    ) -> None:  # fmt: skip
+        super().__init__(user, role, headers, claims, 0.0, expires)
+        self.key = key
+        self.rate = rate
+
+    def telling(self, lines: bytes) -> Identity:
+        """See L{Identity.telling}."""
+        headers = self.headers + lines
+        return KeyIdentity(
+            self.user, self.role, headers, self.claims, self.expires, self.key, self.rate
+        )
 
 
 def claim_of(claims: dict[str, Any], name: str) -> object:

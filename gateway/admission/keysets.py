@@ -76,6 +76,11 @@ class KeySet:
         self.waiting = 0
         self._asked = float("-inf")
 
+    @property
+    def asks_again(self) -> float:
+        """Until then nobody's unknown key makes a fetch."""
+        return self._asked + self.pace.interval
+
     def begin(self) -> None:
         """A fetch begins."""
         self.fetching = True

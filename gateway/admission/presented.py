@@ -10,12 +10,14 @@ There only where API keys, DPoP or certificates are configured.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from twisted.web.resource import IResource
 
 from gateway.admission import certificates
+from gateway.admission.apikeys import CHALLENGE
 from gateway.admission.certificates import Certificate
 from gateway.admission.identity import Identity
 from gateway.admission.proofs import Presentation, Proofs
@@ -85,12 +87,20 @@ class Presented(Shell):
         ):
             return refuse(face, exchange, Refused(Reason.NO_TOKEN, lines=takes.challenges))
         exchange.detail = f"certificate:{certificate.thumbprint}"
-        return self._known(request, face, exchange, takes, identity)
+        return self._known(request, face, exchange, takes, identity, takes.challenges)
 
     def _known(
-        self, request: Any, face: Any, exchange: Exchange, takes: Takes, identity: Identity
-    ) -> Any:
-        """Who calls is known; what the service gets to know of it depends on the route."""
+        self, request: Any, face: Any, exchange: Exchange, takes: Takes, identity: Identity,
+        challenges: bytes,
+    ) -> Any:  # fmt: skip
+        """
+        Who calls is known, unless that has been revoked; what the service gets to know of it
+        depends on the route.
+        """
+        asked = self._proofs.revoked
+        revoked = asked(b"", identity) if asked is not None else None
+        if revoked is not None:
+            return refuse(face, exchange, replace(revoked, lines=challenges))
         if takes.claim_headers is not None:
             key = (identity, takes)
             told = self._told.get(key)
@@ -118,8 +128,8 @@ class Presented(Shell):
         identity = file.keys.identify(keys[0], self._now())
         if isinstance(identity, Refused):
             return self._bad(face, exchange, identity)
-        exchange.detail = f"key:{identity.claims['key']}"
-        return self._known(request, face, exchange, takes, identity)
+        exchange.detail = f"key:{identity.key}"
+        return self._known(request, face, exchange, takes, identity, CHALLENGE)
 
     def _bad(self, face: Any, exchange: Exchange, refused: Refused) -> int:
         """A key that is none counts as a refused token does."""

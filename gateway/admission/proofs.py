@@ -7,14 +7,17 @@ reads it (L{gateway.admission.presented}) to the one that judges it
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from gateway.admission.certificates import Certificate, CertificateRules
     from gateway.admission.dpop import ProofRules
+    from gateway.admission.identity import Identity
     from gateway.admission.replays import Replays
     from gateway.keywatch import KeyFile
+    from gateway.verdicts import Refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,8 @@ class Proofs:
     @ivar key_header: the field of API keys, in lower case.
     @ivar certificate_header: the field in which trusted proxies tell of certificates, in lower
         case; empty: there is none.
+    @ivar revoked: asked at each request by key or certificate; says why it is not good all the
+        same.
     """
 
     keys: KeyFile | None = None
@@ -33,6 +38,7 @@ class Proofs:
     certificate_header: bytes = b""
     dpop: ProofRules | None = None
     replays: Replays | None = None
+    revoked: Callable[[bytes, Identity], Refused | None] | None = None
 
     @property
     def fields(self) -> frozenset[bytes]:

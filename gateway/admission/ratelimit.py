@@ -55,15 +55,16 @@ class RateLimited(Shell):
             face, exchange = exchange_of(request)
         terms = exchange.terms or self._terms
         now = int(self._now() * 1_000_000)
-        if terms.by_sub and exchange.identity is not None:
-            count = self._buckets.take(terms.rate, exchange.identity.sub_key, now)
+        identity = exchange.identity
+        if terms.by_sub and identity is not None and identity.rate is None:
+            count = self._buckets.take(terms.rate, identity.sub_key, now)
         else:
             key = limit_key(exchange, terms.rate_key)
             if key is None:
                 if self._passes(exchange, _NO_KEY):
                     return self._inner.render(request)
                 return refuse(face, exchange, _NO_KEY)
-            rule = rule_of(terms, exchange.identity)
+            rule = rule_of(terms, identity)
             cost = terms.costs.get(face.method, terms.cost)
             count = self._buckets.take(rule, key, now, cost)
         if type(count) is not Count:
@@ -146,7 +147,9 @@ def limit_key(exchange: Exchange, kind: str) -> str | None:
 
 
 def rule_of(terms: Terms, identity: Identity | None) -> Any:
-    """The rule of the plan that the token names, or the common one."""
+    """The rule that an API key brings, of the plan that the token names, or the common one."""
+    if identity is not None and identity.rate is not None and not terms.own_counter:
+        return identity.rate
     if terms.plans and identity is not None:
         plan = claim_of(identity.claims, terms.plan_claim)
         if isinstance(plan, str):

@@ -10,18 +10,23 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from gateway.admission.addresses import Networks
+from gateway.admission.key_limits import OWNER
 from gateway.admission.ratelimit import limit_key
 from gateway.admission.tokens import bearer
+from gateway.explain.credentials import words
 from gateway.explain.run import Seen
 from gateway.explain.tokens import (
     moment,
+    opaque,
     shown,
     voucher,
     why_invalid,
     why_not_issuers,
+    why_opaque,
     why_unsigned,
 )
 from gateway.settings.origins import Origin
+from gateway.settings.sections import ASKED, LOCAL
 from gateway.verdicts import Refused
 
 
@@ -122,7 +127,8 @@ def _health(seen: Seen, passed: bool) -> Told:
 
 def _in_flight(seen: Seen, passed: bool) -> Told:
     most = seen.parts.most_flying
-    saw = f"{seen.parts.flying.count - (1 if passed else 0)} requests under way"
+    # One that has been answered is under way no more.
+    saw = f"{seen.parts.flying.count - bool(seen.head)} requests under way"
     why = f"{'fewer than' if passed else 'not fewer than'} {most}"
     return Told(saw, why, _settings(seen, "gateway", "max_requests_in_flight"))
 
@@ -133,23 +139,31 @@ def _authenticated(seen: Seen, passed: bool) -> Told:
     if terms.public:
         return Told("nothing", "the route is public",
                     [seen.settings.origins.route(seen.route, "public")])  # fmt: skip
+    found = words(seen, passed)
+    if found is not None:
+        return Told(*found)
     raw = bearer(seen.face.authorization)
     if isinstance(raw, Refused):
         count = len(seen.face.authorization)
-        who = seen.exchange.identity
-        if passed and who is not None:
-            told = f"another credential says who calls: user {who.user}, role {who.role}"
-            return Told("no bearer token", told, [])
         code = seen.code("Authenticated")
         if code not in ("no_token", "authorization_repeated"):
             return Told("no bearer token", f"{code} {seen.said('Authenticated')}".strip(), [])
         saw = "no Authorization" if not count else f"{count} Authorization fields"
         why = "there is no bearer token" if count < 2 else "there may be only one"
         return Told(saw, why, [])
-    saw = shown(raw)
+    return _token(seen, passed, raw, settings)
+
+
+def _token(seen: Seen, passed: bool, raw: bytes, settings: list[Origin]) -> Told:
+    saw, issuer, asked = shown(raw), voucher(raw, seen.settings), opaque(raw, seen.settings)
+    if issuer is not None:
+        settings = seen.settings.origins.section(f"issuer {issuer.name}")
+    elif asked:
+        settings = _settings(seen, "introspection", "url")
     if seen.exchange.identity is not None:
         who = seen.exchange.identity
-        why = f"its signature is good; user {who.user}, role {who.role}"
+        why = "the server that is asked about it says it is good" if asked else ""
+        why = f"{why or 'its signature is good'}; user {who.user}, role {who.role}"
         if who.expires != float("inf"):
             why += f", until {moment(who.expires)}"
         if not passed:
@@ -160,9 +174,13 @@ def _authenticated(seen: Seen, passed: bool) -> Told:
     if code == "limit_refused":
         why = f"its address has sent too many refused tokens: {seen.said('Authenticated')}"
         return Told(saw, why, _settings(seen, "ratelimit", "refused"))
-    issuer = voucher(raw, seen.settings)
+    here = next((each for each in seen.settings.routes if each.prefix == seen.route), None)
+    whose = issuer.name if issuer is not None else ASKED if asked else LOCAL
+    if code == "token" and here is not None and here.issuers and whose not in here.issuers:
+        origin = seen.settings.origins.route(seen.route, "issuers")
+        return Told(saw, "the route takes tokens of others alone", [origin])
     if issuer is not None and code in ("signature", "token"):
-        return Told(saw, why_not_issuers(raw, issuer, code == "token"), [])
+        return Told(saw, why_not_issuers(raw, issuer, code == "token"), settings)
     if code == "signature":
         return Told(saw, why_unsigned(raw, seen.settings.jwt.algorithms), settings)
     if code == "expired":
@@ -170,10 +188,12 @@ def _authenticated(seen: Seen, passed: bool) -> Told:
                     _settings(seen, "jwt", "leeway"))  # fmt: skip
     if code == "revoked":
         return Told(saw, f"it has been revoked: {seen.said('Authenticated')}", [])
+    if asked:
+        return Told(saw, why_opaque(code), settings)
     if code != "token":
         return Told(saw, f"{code} {seen.said('Authenticated')}".strip(), settings)
-    jwt = next((each.jwt for each in seen.settings.routes if each.prefix == seen.route), None)
-    why = why_invalid(raw, jwt or seen.settings.jwt, now)
+    rules = here.jwt if here is not None else seen.settings.jwt
+    why = why_invalid(raw, rules, now, seen.parts.proofs is not None)
     names = ("issuer", "audience", "require_exp", "role_claim")
     return Told(saw, why, _deciding(seen, "jwt", *names))
 
@@ -212,6 +232,8 @@ def _limit_settings(seen: Seen) -> list[Origin]:
     asked = getattr(seen.parts.buckets, "asked", None)
     owner = asked[0].windows[0].owner if asked is not None else "default"
     names = ("limits", "limit", "window", "algorithm", "burst", "key", "cost")
+    if owner == OWNER:
+        return _settings(seen, "apikeys", "file")
     if owner in dict(seen.settings.plans):
         return origins.starting(f"plan {owner}", names) + _settings(seen, "ratelimit", "plan_claim")
     found = [each for each in _settings(seen, "ratelimit", *names) if each.line]

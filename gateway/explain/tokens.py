@@ -54,6 +54,20 @@ def voucher(raw: bytes, settings: Settings) -> IssuerSettings | None:
     return next((each for each in settings.issuers if each.issuer == iss), None)
 
 
+def opaque(raw: bytes, settings: Settings) -> bool:
+    """Whether the server at [introspection] is asked about it."""
+    if settings.introspection is None or voucher(raw, settings) is not None:
+        return False
+    return not settings.jwt.has_key or not parts_of(raw)[0]
+
+
+def why_opaque(code: str) -> str:
+    """Why a token that somebody else was asked about is not good."""
+    if code == "introspection":
+        return "the server that is asked about such tokens gives no answer"
+    return "the server that is asked about it says it is not good, or not what the route takes"
+
+
 def why_not_issuers(raw: bytes, issuer: IssuerSettings, signed: bool) -> str:
     """Why a token in an issuer's name is not good; C{signed}: its signature is."""
     alg = parts_of(raw)[0].get("alg")
@@ -73,8 +87,12 @@ def why_unsigned(raw: bytes, algorithms: tuple[str, ...]) -> str:
     return f"its {alg} signature is not the configured key's"
 
 
-def why_invalid(raw: bytes, rules: JwtSettings, now: float) -> str:
-    """Why a well-signed token is not good all the same, in the order in which it is judged."""
+def why_invalid(raw: bytes, rules: JwtSettings, now: float, proofs: bool = True) -> str:
+    """
+    Why a well-signed token is not good all the same, in the order in which it is judged.
+
+    @param proofs: whether somebody looks at what it is bound to.
+    """
     header, claims = parts_of(raw)
     if not header or not claims:
         return "it is not three parts of base64url that hold a header, claims and a signature"
@@ -86,6 +104,8 @@ def why_invalid(raw: bytes, rules: JwtSettings, now: float) -> str:
     nbf = claims.get("nbf")
     if isinstance(nbf, int | float) and nbf - rules.leeway > now:
         return f"it is not valid before {moment(nbf)}"
+    if "cnf" in claims and not proofs:
+        return "it is bound (cnf) to a key or certificate, and [dpop] and [mtls] are off"
     if rules.issuer and claims.get("iss") != rules.issuer:
         return f"its iss is {claims.get('iss', 'missing')}, not {rules.issuer}"
     if rules.audience and rules.audience not in _listed(claims.get("aud")):

@@ -1,8 +1,9 @@
 # -*- test-case-name: tests.issuers.test_show -*-
 """
-C{gateway keys}: fetches every issuer's keys as the daemon would, and says what it found.
+C{gateway keys --fetch}: fetches every issuer's keys as the daemon would, and says what it found.
 
-Lets nothing in and changes nothing: the daemon's own keys are what it has logged.
+Lets nothing in and changes nothing: the daemon's own keys are what it has posted
+(L{gateway.issuers.telling}).
 """
 
 from __future__ import annotations

@@ -41,6 +41,8 @@ class KeySource:
     @param clock: runs timers.
     @param seconds: monotonic seconds.
     @ivar caches: of tokens that were verified with these keys.
+    @ivar where: where they were found last.
+    @ivar last_error: when a fetch failed last, and why; C{None}: none ever has.
     """
 
     _log = Logger()
@@ -52,6 +54,8 @@ class KeySource:
         self.name = name
         self.keys = KeySet(pace, seconds())
         self.caches: WeakSet[TokenCache] = WeakSet()
+        self.where = ""
+        self.last_error: tuple[float, str] | None = None
         self._documents = documents
         self._clock = clock
         self._seconds = seconds
@@ -94,7 +98,7 @@ class KeySource:
         fetch.addBoth(self._ended)
 
     def _fetched(self, found: Keys) -> None:
-        before = self.keys.ring
+        before, self.where = self.keys.ring, found.source
         gone = self.keys.succeeded(found.ring, found.lifetime, self._seconds(), self._chance())
         self._forget(gone)
         ring = self.keys.ring
@@ -115,6 +119,7 @@ class KeySource:
         says = str(failure.value)
         if not self._running:
             return
+        self.last_error = now, says
         if says != self._told:
             self._told = says
             kept = "those known go on" if self.keys.ring is not None else "there are none yet"

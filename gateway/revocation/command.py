@@ -16,6 +16,7 @@ from typing import Any
 
 from gateway.revocation.entries import (
     JTI,
+    KEY,
     KID,
     MAX_REASON,
     MAX_VALUE,
@@ -33,7 +34,7 @@ def add_parser(tools: Any, default: str) -> None:
     """C{revoke} among the tools."""
     parser = tools.add_parser(
         "revoke",
-        help="make tokens invalid before their time, by token, user or key",
+        help="make tokens, API keys and certificates invalid before their time",
         description="In force within a second in every process on this machine, and on all "
         "machines that share a store with it. Open responses of the user are cut.",
     )
@@ -41,10 +42,14 @@ def add_parser(tools: Any, default: str) -> None:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--jti", help="the token with this identifier")
     what.add_argument("--token", help="the token itself, which must have a jti; - reads it")
-    what.add_argument("--user", help="all tokens of this user that were issued before now")
+    what.add_argument(
+        "--user", help="all of this user: tokens issued, API keys made, certificates valid from "
+        "before now",
+    )
+    what.add_argument("--key", help="the API key of this name that was made before now")
     what.add_argument("--kid", help="all tokens whose header names this key")
     what.add_argument("--list", action="store_true", help="show what is revoked")
-    parser.add_argument("--before", metavar="TIME", help="of a user: issued before then")
+    parser.add_argument("--before", metavar="TIME", help="of a user or a key: issued before then")
     parser.add_argument("--until", metavar="TIME", help="forget it then; default: never")
     parser.add_argument("--reason", default="", help="for the audit")
     parser.add_argument("--undo", action="store_true", help="it is good again")
@@ -59,8 +64,8 @@ def revoke(options: argparse.Namespace) -> int:
     now = time.time()
     if options.list:
         return _list(journal, now, options.json)
-    if options.before is not None and options.user is None:
-        raise ValueError("--before says which tokens of a --user")
+    if options.before is not None and options.user is None and options.key is None:
+        raise ValueError("--before says which tokens of a --user, or which --key")
     entry = _entry(options, now)
     held = Revocations()
     held.merge(journal.load(), now)
@@ -88,7 +93,8 @@ def _entry(options: argparse.Namespace, now: float) -> Entry:
     elif options.kid is not None:
         kind, value = KID, options.kid
     else:
-        kind, value = USER, options.user
+        named = options.key is not None
+        kind, value = (KEY, options.key) if named else (USER, options.user)
         before = parse_moment(options.before) if options.before is not None else now
     if not is_name(value, MAX_VALUE):
         raise ValueError(f"--{kind}: expected 1 to {MAX_VALUE} printable characters")

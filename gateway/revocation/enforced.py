@@ -1,8 +1,8 @@
 # -*- test-case-name: tests.revocation.test_enforced -*-
 """
-Makes a revocation felt: refuses revoked tokens when they are verified (401), forgets those
-that were verified before, and ends what their users are in the middle of. Lets all others
-go on undisturbed.
+Makes a revocation felt: refuses revoked tokens when they are verified (401), API keys and
+certificates at each request, forgets tokens that were verified before, and ends what their
+users are in the middle of. Lets all others go on undisturbed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ def refusal(revocations: Revocations) -> Callable[[bytes, Identity], Refused | N
     def revoked(raw: bytes, identity: Identity) -> Refused | None:
         if not revocations.any:
             return None
-        entry = revocations.revoked(identity.user, identity.claims, key_id(raw))
+        entry = revocations.revoked(
+            identity.user, identity.claims, key_id(raw), identity.key
+        )
         return _refused(entry) if entry is not None else None
 
     return revoked
@@ -73,7 +75,7 @@ def _cut(coming: Revocations, site: Site) -> int:
             continue
         values = request.authorization
         kid = key_id(values[0].partition(b" ")[2]) if values else ""
-        entry = coming.revoked(identity.user, identity.claims, kid)
+        entry = coming.revoked(identity.user, identity.claims, kid, identity.key)
         if entry is not None:
             _end(request, _refused(entry))
             cut += 1

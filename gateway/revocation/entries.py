@@ -1,11 +1,13 @@
 # -*- test-case-name: tests.revocation.test_entries -*-
 """
 Lets a verified token through unless it has been revoked: by its C{jti}, by its user and when
-it was issued, or by the key that it names.
+it was issued, or by the key that it names; an API key by its user or its name, and when it was
+made; a certificate by its user, and from when it is valid.
 
 Asked when a token is verified, not at each request: what has been verified before is
-forgotten when a revocation comes. Of two words on the same thing the later one holds,
-wherever it was said, so that all who hear of them in any order agree.
+forgotten when a revocation comes. For keys and certificates it is asked at each. Of two words
+on the same thing the later one holds, wherever it was said, so that all who hear of them in
+any order agree.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-JTI, USER, KID = KINDS = ("jti", "user", "kid")
+JTI, USER, KID, KEY = KINDS = ("jti", "user", "kid", "key")
 
 #: Entries that are kept; when full, no more can be made.
 MOST = 100_000
@@ -33,8 +35,8 @@ class Entry:
     """
     One thing that is revoked, or no longer is.
 
-    @ivar kind: C{jti}, C{user} or C{kid}.
-    @ivar before: of a user: tokens issued before it (unix seconds).
+    @ivar kind: C{jti}, C{user}, C{kid}, or C{key} for an API key's name.
+    @ivar before: of a user or a key: what was issued before it (unix seconds).
     @ivar until: unix seconds when no such token can be valid any more; infinite: who knows.
     @ivar at: when it was said.
     """
@@ -137,15 +139,22 @@ class Revocations:
         for key in over:
             del self._entries[key]
 
-    def revoked(self, user: str, claims: Mapping[str, Any], kid: str) -> Entry | None:
-        """The entry by which a verified token is not good, if there is one."""
+    def revoked(
+        self, user: str, claims: Mapping[str, Any], kid: str, key: str = ""
+    ) -> Entry | None:
+        """
+        The entry by which a verified token is not good, if there is one.
+
+        @param key: the name of the API key, where it is one instead of a token.
+        """
         entries = self._entries
         if not entries:
             return None
         jti = claims.get("jti")
-        for key in ((JTI, jti if isinstance(jti, str) else ""), (USER, user), (KID, kid)):
-            entry = entries.get(key)
-            if entry is not None and concerns(entry, user, claims, kid):
+        named = jti if isinstance(jti, str) else ""
+        for what in ((JTI, named), (USER, user), (KID, kid), (KEY, key)):
+            entry = entries.get(what)
+            if entry is not None and concerns(entry, user, claims, kid, key):
                 return entry
         return None
 
@@ -161,7 +170,9 @@ class Revocations:
         return len(self._entries)
 
 
-def concerns(entry: Entry, user: str, claims: Mapping[str, Any], kid: str) -> bool:
+def concerns(
+    entry: Entry, user: str, claims: Mapping[str, Any], kid: str, key: str = ""
+) -> bool:
     """Whether a token of that user, with those claims, naming that key, is revoked by it."""
     if entry.undone:
         return False
@@ -169,7 +180,7 @@ def concerns(entry: Entry, user: str, claims: Mapping[str, Any], kid: str) -> bo
         return claims.get("jti") == entry.value
     if entry.kind == KID:
         return kid == entry.value
-    if user != entry.value:
+    if entry.value != (key if entry.kind == KEY else user):
         return False
     issued = claims.get("iat")
     if isinstance(issued, bool) or not isinstance(issued, int | float):

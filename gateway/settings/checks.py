@@ -206,6 +206,7 @@ def jwt(
             warnings += more
             if raw is not None:
                 _secret(values, raw, lines, "secret_file")
+                values["key_file"] = str((Path(directory) / file).absolute())
         elif text:
             _secret(values, text.encode("utf-8", "surrogateescape"), lines, "secret")
         elif lines.broken("jwt", "secret"):
@@ -226,6 +227,7 @@ def jwt(
             try:
                 public_key(pem, values["algorithms"])
                 values["public_key"] = pem
+                values["key_file"] = str((Path(directory) / key_file).absolute())
             except ValueError as error:
                 lines.say("jwt", "public_key_file", str(error))
     for name in ("role_claim", "default_role"):

@@ -58,7 +58,7 @@ PLAN_OPTIONS = ("limit", "window", "limits", "algorithm", "burst")
 PLAN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 #: Names a plan may not have: other limits are called so.
-RESERVED = ("default", "refused")
+RESERVED = ("default", "refused", "key")
 
 
 def cost_option(name: str) -> Option | None:

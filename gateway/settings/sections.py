@@ -90,7 +90,11 @@ class GatewaySettings:
 
 @dataclass(frozen=True, slots=True)
 class JwtSettings:
-    """[jwt]. One of C{secret} and C{public_key} is there, unless there are issuers."""
+    """
+    [jwt]. One of C{secret} and C{public_key} is there, unless there are issuers.
+
+    @ivar key_file: where it was read from; empty: it stands in the configuration.
+    """
 
     algorithms: tuple[str, ...]
     secret: Secret | None
@@ -103,7 +107,7 @@ class JwtSettings:
     default_role: str
     cache: int
     cache_size: int
-
+    key_file: str = ""
 
     @property
     def has_key(self) -> bool:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from gateway.admission.apikeys import (
     EXPIRED,
+    MAX_LIMITS,
     UNKNOWN,
     Key,
     KeyRules,
@@ -19,6 +20,8 @@ from gateway.admission.apikeys import (
     read_lines,
 )
 from gateway.admission.identity import Identity, field_text
+from gateway.admission.key_limits import OWNER, KeyLimits
+from gateway.admission.windows import Combined, SlidingWindow
 
 NOW = 1_700_000_000.0
 RAW = new_key()
@@ -50,6 +53,7 @@ def test_who_comes_in() -> None:
     assert isinstance(found, Identity)
     assert found.headers == b"X-User-ID: alice\r\nX-User-Role: admin\r\n"
     assert found.claims == {"sub": "alice", "role": "admin", "key": "ci", "scope": "a:read a:write", "tier": "gold"}
+    assert found.rate is None
     for raw in (RAW[:-1], RAW + "A", RAW.lower(), "", new_key()):
         assert ring.identify(raw.encode(), NOW) is UNKNOWN
     assert ring.identify(RAW.encode(), NOW) is found
@@ -60,6 +64,33 @@ def test_defaults() -> None:
     found = keys(key(plan="gold"), default_role="guest").identify(RAW.encode(), NOW)
     assert isinstance(found, Identity)
     assert (found.role, "plan" in found.claims) == ("guest", False)
+
+
+def test_limits() -> None:
+    """A key's own limits are one rule, the same one for all keys that have the same, in any file."""
+    made = KeyLimits(lambda windows: Combined([SlidingWindow(limit, int(seconds * 1e6), OWNER) for limit, seconds in windows]))
+    rules = KeyRules(limits=made)
+    windows = ((10, 60.0), (50, 3600.0))
+    rates = []
+    for _ in range(2):
+        found = Keys.read(key(limits=windows).line, rules).identify(RAW.encode(), NOW)
+        assert isinstance(found, Identity)
+        rates.append(found.rate)
+        assert found.telling(b"").rate is found.rate
+    assert rates[0] is rates[1]
+    assert rates[0].windows[0].name == "key 10/60s"
+    made.keep({windows})
+    assert made.all() == {rates[0]}
+    made.keep(set())
+    assert made.all() == set()
+
+
+def test_too_many_limits() -> None:
+    """A file that asks for a thousand tables of counters is refused at the line that is one too many."""
+    lines = [f"k{number} sha256={number:064x} user=u limits={number + 1}/60s" for number in range(MAX_LIMITS + 1)]
+    assert len(list(read_lines("\n".join(lines[:MAX_LIMITS])))) == MAX_LIMITS
+    with pytest.raises(ValueError, match=f"line {MAX_LIMITS + 1}: more than"):
+        list(read_lines("\n".join(lines)))
 
 
 def test_expiry() -> None:
@@ -83,10 +114,13 @@ TEXTS = st.text(min_size=1, max_size=40).filter(lambda text: field_text(text) is
 
 
 @given(NAMES, TEXTS, st.just("") | TEXTS, st.lists(TEXTS.filter(lambda t: " " not in t), max_size=4),
-       st.just(float("inf")) | st.integers(0, 4_000_000_000).map(float), st.just("") | NAMES)  # fmt: skip
-def test_lines_round_trip(name: str, user: str, role: str, scopes: list[str], expires: float, plan: str) -> None:
+       st.just(float("inf")) | st.integers(0, 4_000_000_000).map(float), st.just("") | NAMES,
+       st.just(()) | st.tuples(st.tuples(st.integers(1, 100), st.integers(1, 3600).map(float)), st.tuples(st.integers(101, 999), st.just(86400.0))))  # fmt: skip
+def test_lines_round_trip(
+    name: str, user: str, role: str, scopes: list[str], expires: float, plan: str, limits: tuple[tuple[int, float], ...]
+) -> None:
     """What is written of a key is read again as the same, whatever its names have in them."""
-    made = Key(name, digest_of(name.encode()), user, role, tuple(scopes), expires, plan)
+    made = Key(name, digest_of(name.encode()), user, role, tuple(scopes), expires, plan if not limits else "", limits)
     assert read_line(made.line) == made
     assert "\n" not in made.line
 
@@ -107,7 +141,9 @@ def test_any_text(text: str) -> None:
         (("user=alice", "user=a%0Ab"), "user="), (("user=alice", "user=alice user=bob"), "twice"),
         (("user=alice", "user=alice colour=red"), "expected"), (("user=alice", "user=alice expires=soon"), "2027"),
         (("user=alice", "user=alice role=%00"), "role="), (("user=alice", "user=alice scopes=a%20b"), "scope"),
-        (("user=alice", "user=alice admin"), "expected"),
+        (("user=alice", "user=alice admin"), "expected"), (("user=alice", "user=alice limits=100"), "limits=: expected up to 8 windows"),
+        (("user=alice", "user=alice limits=5/60s,10/1s"), "limits=: expected"), (("user=alice", "user=alice limits=,"), "limits=: expected"),
+        (("user=alice", "user=alice limits=5/60s plan=gold"), "not both"), (("user=alice", "user=alice limits=0/60s"), "limits="),
     ],
 )  # fmt: skip
 def test_lines_that_are_wrong(change: tuple[str, str], says: str) -> None:

@@ -1,4 +1,4 @@
-"""Tests for gateway keys: what every issuer publishes, seen from here."""
+"""Tests for gateway keys --fetch: what every issuer publishes, seen from here."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def keys(folder: Path, *issuers: Child, options: str = "", arguments: tuple[str,
         text += f"[issuer i{number}]\nissuer = {each.iss}\ndiscovery = {each.iss}/x\n{options}"
     (folder / "g.ini").write_text(text)
     return subprocess.run(
-        [sys.executable, "-m", "gateway.cli", "keys", "--config", str(folder / "g.ini"), *arguments],
+        [sys.executable, "-m", "gateway.cli", "keys", "--fetch", "--config", str(folder / "g.ini"), *arguments],
         capture_output=True, text=True, check=False, env={**os.environ, "JWT_SECRET": SECRET},
     )  # fmt: skip
 

@@ -7,6 +7,8 @@ import json
 import re
 import select
 import stat
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
@@ -16,7 +18,8 @@ import pytest
 
 from gateway.admission.apikeys import digest_of, new_key
 from gateway.cli import main
-from tests.system.tools import WAIT, Answer, Daemon, Upstream, gateway, request, token
+from tests.stores.valkey import Valkey
+from tests.system.tools import SECRET, WAIT, Answer, Daemon, Upstream, gateway, request, token
 
 REST = """
 [apikeys]
@@ -123,6 +126,47 @@ def test_policies_and_plans(daemon: Daemon) -> None:
     assert json.loads(answer.body)["limit"] == "gold 2/60s"
 
 
+@pytest.mark.parametrize("store", ["memory", "redis"])
+def test_limits_of_its_own(tmp_path: Path, upstream: Upstream, monkeypatch: pytest.MonkeyPatch, store: str) -> None:
+    """A key's own windows hold in place of the common limit, for all its user's keys that have the same; a route's own limit goes before."""
+    monkeypatch.setenv("JWT_SECRET", SECRET)
+    valkey = Valkey() if store == "redis" else None
+    asked = f"store = {valkey.url}\nstore_timeout = 10s" if valkey is not None else ""
+    routes = f"[route /own]\nupstream = http://127.0.0.1:{upstream.port}\nratelimit.limit = 1000\n"
+    try:
+        with gateway(tmp_path, upstream, rest=REST, ratelimit=f"plan_claim = plan\n{asked}", routes=routes) as daemon:
+            raws = [tool(daemon, "add", name, "--user", "bot", "--limit", "3/1h, 5/1d")[1] for name in ("a", "b")]
+            other = tool(daemon, "add", "c", "--user", "bot", "--limit", "4/1h")[1]
+            free = add(daemon, "d", "--user", "bot")
+            daemon.logged("4 read from")
+            assert [ask(daemon, raw).status for raw in (raws[0], raws[1], raws[0])] == [200] * 3
+            refused = ask(daemon, raws[1])
+            assert (refused.status, json.loads(refused.body)["limit"]) == (429, "key 3/1h")
+            assert 3000 < int(refused["Retry-After"]) <= 3600 * 17 / 16 + 1
+            assert daemon.rows(1, "reason = 'limit'")[0]["detail"].startswith("key")
+            assert [ask(daemon, raw)["X-RateLimit-Limit"] for raw in (other, free)] == ["4", "100000"]
+            assert ask(daemon, raws[0], path="/own/1")["X-RateLimit-Limit"] == "1000"
+            # What has been counted goes on across a reload, and another file of keys.
+            assert "reloaded" in daemon.reload(daemon.ini.read_text().replace("edge = test-edge", "edge = other"))
+            assert ask(daemon, raws[0]).status == 429
+            tool(daemon, "revoke", "b")
+            until(daemon, raws[1], 401)
+            assert ask(daemon, raws[0]).status == 429
+            status, listed = tool(daemon, "list", "--json")
+            assert (status, json.loads(listed.splitlines()[0])["limits"]) == (0, "3/1h,5/1d")
+            assert "limits 3/1h,5/1d" in tool(daemon, "list")[1]
+            if store == "redis":  # another process can't look into one's memory
+                found = subprocess.run(
+                    [sys.executable, "-m", "gateway.cli", "explain", "--config", str(daemon.ini), "GET", "/api/v1/users/7",
+                     "--header", f"X-Gateway-Key: {raws[0]}"], capture_output=True, text=True, check=False,
+                )  # fmt: skip
+                assert "key 3/1h is used up" in found.stdout
+                assert "file = keys.txt" in found.stdout.partition("RateLimited")[2].partition("Routed")[0]
+    finally:
+        if valkey is not None:
+            valkey.stop()
+
+
 def test_two_credentials(daemon: Daemon, upstream: Upstream) -> None:
     """A key beside a token, a good or a bad one, and two keys are 400; nothing is forwarded."""
     raw = add(daemon, "ci", "--user", "bot")
@@ -214,7 +258,7 @@ def test_the_tool_s_mistakes(daemon: Daemon) -> None:
     """The tool says what is wrong, with status 1, and changes nothing."""
     for arguments, says in (
         (("add", "ci", "--user", "a\nb"), "--user"), (("add", "c i", "--user", "a"), "name"), (("add", "ci", "--user", "a", "--plan", "x"), "plan"),
-        (("add", "ci", "--user", "a", "--expires", "2020-01-01"), "passed"), (("revoke", "nobody"), "no key nobody"),
+        (("add", "ci", "--user", "a", "--expires", "2020-01-01"), "passed"), (("add", "ci", "--user", "a", "--limit", "5"), "--limit 5: expected"), (("revoke", "nobody"), "no key nobody"),
     ):  # fmt: skip
         status, out = tool(daemon, *arguments)
         assert (status, says in out) == (1, True), out
@@ -228,7 +272,7 @@ def test_the_tool_without_a_configuration(tmp_path: Path, capsys: pytest.Capture
         assert main(["key", *arguments, "--file", file]) == 0
     raw, listed = capsys.readouterr().out.splitlines()
     assert raw.startswith("gwk_")
-    assert listed.startswith("ci  user bot  plan gold  until 20")
+    assert re.fullmatch("ci  user bot  plan gold  made 20[0-9TZ:-]+  until 20[0-9TZ:-]+", listed)
 
 
 def test_the_configuration_s_mistakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
