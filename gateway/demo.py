@@ -35,6 +35,7 @@ _INI = """\
 [gateway]
 listen = tcp:{port}:interface=127.0.0.1
 edge = demo
+shutdown_grace = 1s
 [jwt]
 secret = ${{JWT_SECRET}}
 [ratelimit]

@@ -44,9 +44,8 @@ from gateway.stores.memory import MemoryBuckets
 from gateway.stores.sharing import SharedStore, share_circuits, shared_store
 from gateway.workers.share import Place
 
-#: Seconds in which a request that is on its way to an idle connection may still arrive.
-LAST_CALL = 0.25
-
+#: Seconds after the grace in which what was written last may still leave.
+LAST_BYTES = 0.25
 
 #: Seconds for the audit's last rows when the disk does not answer.
 AUDIT_GRACE = 10.0
@@ -131,6 +130,7 @@ class GatewayService(Service):
         self.when_ready: list[Callable[[], object]] = []
         self._reloading = Reloading(self, source)
         self._stopping = 0
+        self._last: Any = None
 
     @property
     def settings(self) -> Settings:
@@ -263,16 +263,13 @@ class GatewayService(Service):
 
     async def _stop(self) -> None:
         self.listeners.close()
-        # From here on whoever is answered is told to come back elsewhere.
+        # From here on whoever is answered is told to come back elsewhere. Who is silent may
+        # have a request on its way, so that only the grace's end closes on them.
         drained = self.site.drain()
-        calls = [
-            self._reactor.callLater(LAST_CALL, self.site.close_idle),
-            self._reactor.callLater(self.settings.gateway.shutdown_grace, self._cut),
-        ]
+        self._last = self._reactor.callLater(self.settings.gateway.shutdown_grace, self._late)
         await drained
-        for call in calls:
-            if call.active():
-                call.cancel()
+        if self._last.active():
+            self._last.cancel()
         self.generation.sources.stop()
         self.generation.targets.abort()
         self.sweep.stop()
@@ -283,9 +280,13 @@ class GatewayService(Service):
         await self.in_thread(self.audit.stop, AUDIT_GRACE)
         self._log.info("stopped")
 
-    def _cut(self) -> None:
-        self._log.warn("{count} connections outlived the grace: cutting", count=len(self.site))
-        self.site.cut()
+    def _late(self) -> None:
+        left = len(self.site)
+        silent = self.site.close_idle()
+        self._log.info("{count} connections were silent to the grace's end", count=silent)
+        if busy := left - silent:
+            self._log.warn("{count} connections outlived the grace: cutting", count=busy)
+        self._last = self._reactor.callLater(LAST_BYTES if silent else 0, self.site.cut)
 
     def _note(self, level: str, text: str) -> None:
         """The audit's thread has something to say; the logger may be used from any thread."""

@@ -393,6 +393,7 @@ def test_a_door_that_closes(gateway: Gateway) -> None:
     busy[0].dataReceived(request("/one/x"))
     leaving = gateway.site.drain_door(door)
     assert set(leaving) == {busy[0], idle[0]}
+    assert not idle[1].ended  # it has time for a last request
     for channel in leaving:
         channel.close_if_idle()
     assert (busy[1].ended, idle[1].ended, stays[1].ended) == (False, True, False)
@@ -405,8 +406,22 @@ def test_a_door_that_closes(gateway: Gateway) -> None:
     assert len(gateway.site) == 0
 
 
+def test_a_door_whose_time_is_up(gateway: Gateway) -> None:
+    """An answer that had begun when its listener went is finished whole, and its connection ends then."""
+    door = Door(gateway.site)
+    channel, transport = gateway.connect(door)
+    channel.dataReceived(request("/one/x"))
+    connection, _ = gateway.upstream(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndo")
+    for leaving in gateway.site.drain_door(door):
+        assert not leaving.close_if_idle()
+    connection.dataReceived(b"ne")
+    assert transport.value().endswith(b"\r\n\r\ndone")
+    assert b"Connection: close" not in transport.value()
+    assert transport.ended
+
+
 def test_draining(gateway: Gateway) -> None:
-    """While draining: no new connection, Connection: close on every answer, idle connections close, the end is told."""
+    """While draining: no new connection, Connection: close on every answer, silent connections stay until told."""
     busy, idle, asks = gateway.connect(), gateway.connect(), gateway.connect()
     busy[0].dataReceived(request("/one/x"))
     ended: list[None] = []
@@ -416,12 +431,27 @@ def test_draining(gateway: Gateway) -> None:
     assert asks[1].value().count(b"HTTP/1.1 404") == 1
     assert b"Connection: close\r\n" in asks[1].value()
     assert (asks[1].ended, idle[1].ended, busy[1].ended) == (True, False, False)
-    gateway.site.close_idle()
+    assert gateway.site.close_idle() == 1
     assert (idle[1].ended, busy[1].ended, ended) == (True, False, [])
     gateway.upstream()
     assert b"HTTP/1.1 200" in busy[1].value()
     assert b"Connection: close\r\n" in busy[1].value()
     assert (busy[1].ended, ended) == (True, [None])
+
+
+def test_a_promise_is_kept_while_draining(gateway: Gateway) -> None:
+    """A connection whose answer had begun before, and promised to go on, has one more request answered."""
+    channel, transport = gateway.connect()
+    channel.dataReceived(request("/one/x"))
+    connection, _ = gateway.upstream(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndo")
+    gateway.site.drain()
+    connection.dataReceived(b"ne")
+    assert b"Connection: close" not in transport.value()
+    assert not transport.ended
+    transport.clear()
+    channel.dataReceived(request("/elsewhere"))
+    assert b"Connection: close\r\n" in transport.value()
+    assert transport.ended
 
 
 def test_cutting(gateway: Gateway) -> None:

@@ -284,7 +284,6 @@ class Channel(Protocol):
             and self._reading
             and not self._buffer
             and not self._half_closed
-            and not self.site.draining
         ):
             self._state = IDLE
             self.deadline = self.site.sweep.now + self._idle
@@ -315,7 +314,7 @@ class Channel(Protocol):
         self._state = IDLE
         self._probes = 0
         more = b"\r\n\r\n" in self._buffer if self._buffer else False
-        if (self._half_closed and not more) or self.site.draining:
+        if self._half_closed and not more:
             self._close(unread=False)
             return
         self.deadline = self.site.sweep.after(self.site.limits.idle_timeout)
@@ -367,10 +366,18 @@ class Channel(Protocol):
             self._gone("client_gone" if self._half_closed else "cut")
         self.transport.abortConnection()
 
-    def close_if_idle(self) -> None:
-        """The service stops: close now if nothing is under way, else after the answer."""
+    def close_if_idle(self) -> bool:
+        """
+        Close now if nothing is under way, else after the answer; whether nothing was.
+
+        A request may be on its way, so that this is for clients who have had time enough.
+        """
         if self._state is IDLE:
             self._close(unread=False)
+            return True
+        if self._request is not None:
+            self._request.keep_alive = False
+        return False
 
     def send_continue(self) -> None:
         """Tell a client that waits for it to send its body (RFC 9110 section 10.1.1)."""

@@ -164,8 +164,8 @@ class Site(ServerFactory):
         """
         Answer what comes with C{Connection: close}; fires when no connection is left.
 
-        Idle connections stay until L{close_idle}: a request that is on its way to one
-        would be lost.
+        Idle connections stay until L{close_idle}, those too whose answer had begun before
+        and promised to go on: a request that is on its way to one would be lost.
         """
         self.draining = True
         if not self._channels:
@@ -174,10 +174,9 @@ class Site(ServerFactory):
         self._empty.append(done)
         return done
 
-    def close_idle(self) -> None:
-        """Close the connections on which nothing is under way."""
-        for channel in list(self._channels):
-            channel.close_if_idle()
+    def close_idle(self) -> int:
+        """Close the connections on which nothing is under way; how many there were."""
+        return sum(channel.close_if_idle() for channel in list(self._channels))
 
     def drain_door(self, door: object) -> list[Channel]:
         """

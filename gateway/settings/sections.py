@@ -396,7 +396,8 @@ SECTIONS: dict[str, tuple[str, tuple[Option, ...]]] = {
         Option("idle_timeout", duration(0.1, _DAY), "75s",
                "For a connection between two requests; closed."),
         Option("shutdown_grace", duration(0, _DAY), "30s",
-               "What is in flight at SIGTERM may take so long; then it is cut."),
+               "What is in flight at SIGTERM may take so long; then it is cut. Silent connections are "
+               "closed then."),
         Option("worker_timeout", duration(2, 600), "10s",
                "Where there are several workers: one that has not beaten for so long (it does "
                "every second) is killed and replaced."),

@@ -10,7 +10,17 @@ from pathlib import Path
 import pytest
 
 from tests.system.scripts import Held, Silent
-from tests.system.tools import WAIT, Client, Upstream, gateway, request
+from tests.system.tools import WAIT, Client, Daemon, Upstream, gateway, request
+from tests.system.waiting import ONE, TWO, ready, said
+
+
+def draining(daemon: Daemon) -> None:
+    """SIGTERM, and wait until every process has closed its listener."""
+    several = TWO in daemon.ini.read_text()
+    if several:
+        ready(daemon)
+    daemon.process.send_signal(signal.SIGTERM)
+    said(daemon, "Closed", 2 if several else 1)
 
 
 def test_sigterm_finishes_what_is_in_flight(tmp_path: Path, upstream: Upstream) -> None:
@@ -54,6 +64,47 @@ def test_the_grace_ends(tmp_path: Path, upstream: Upstream) -> None:
         assert silent.asked.wait(WAIT)
         assert daemon.stop() == 0
         assert b"outlived the grace" in daemon.log.read_bytes()
+
+
+@pytest.mark.parametrize("workers", [ONE, TWO])
+def test_silent_connections_have_the_whole_grace(tmp_path: Path, upstream: Upstream, workers: str) -> None:
+    """After SIGTERM connections that were silent get their next request answered; with the last one the gateway ends."""
+    with gateway(tmp_path, upstream, gateway=workers) as daemon:
+        with daemon.connect() as idle, daemon.connect() as new:
+            idle.send(request("/api/v1/users/1"))
+            assert idle.answer().values("Connection") == []
+            draining(daemon)
+            for client in (idle, new):
+                client.send(request("/api/v1/users/2"))
+                answer = client.answer()
+                assert (answer.status, answer["Connection"], client.rest()) == (200, "close", b"")
+        assert daemon.process.wait(WAIT) == 0  # long before the grace of 30 s ends
+        assert "outlived" not in daemon.log.read_text()
+
+
+@pytest.mark.parametrize("workers", [ONE, TWO])
+def test_silent_connections_end_with_the_grace(tmp_path: Path, upstream: Upstream, workers: str) -> None:
+    """A connection that stays silent is closed when the grace ends, in order and not by a reset."""
+    with gateway(tmp_path, upstream, gateway=f"{workers}\nshutdown_grace = 1s") as daemon, daemon.connect() as idle:
+        idle.send(request("/api/v1/users/1"))
+        assert idle.answer().status == 200
+        daemon.process.send_signal(signal.SIGTERM)
+        assert idle.sock.recv(1) == b""
+        assert daemon.process.wait(WAIT) == 0
+        assert "1 connections were silent to the grace's end" in daemon.log.read_text()
+        assert "outlived" not in daemon.log.read_text()
+
+
+@pytest.mark.parametrize("workers", [ONE, TWO])
+def test_a_second_sigterm_closes_silent_connections(tmp_path: Path, upstream: Upstream, workers: str) -> None:
+    """A second SIGTERM waits for nobody, silent connections neither."""
+    with gateway(tmp_path, upstream, gateway=workers) as daemon, daemon.connect() as idle:
+        idle.send(request("/api/v1/users/1"))
+        assert idle.answer().status == 200
+        draining(daemon)
+        daemon.process.send_signal(signal.SIGTERM)
+        assert idle.rest() == b""
+        assert daemon.process.wait(WAIT) == 0
 
 
 def test_sigterm_under_load_loses_nothing(tmp_path: Path, upstream: Upstream) -> None:

@@ -17,10 +17,9 @@ import pytest
 
 from tests.system.load import Load
 from tests.system.tools import INI, WAIT, Call, Client, Daemon, Upstream, free_port, request
-from tests.system.waiting import gone, said, until
+from tests.system.waiting import ONE, TWO, gone, said, until
 
 ROOT = Path(__file__).parents[2]
-ONE, TWO = "workers = 1", "workers = 2"
 
 
 def configuration(folder: Path, upstream: Upstream, port: int, gateway: str = "") -> str:

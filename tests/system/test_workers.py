@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import signal
 import socket
 import sqlite3
@@ -29,21 +28,7 @@ from tests.system.tools import (
     request,
     token,
 )
-from tests.system.waiting import gone, said, until
-
-TWO = "workers = 2"
-
-
-def pids(daemon: Daemon) -> dict[int, int]:
-    """Each worker's process, as the log told last."""
-    found = re.findall(r"worker (\d+) serves, process (\d+)", daemon.log.read_text())
-    return {int(number): int(pid) for number, pid in found}
-
-
-def ready(daemon: Daemon, workers: int = 2) -> dict[int, int]:
-    """The processes, as soon as there are so many."""
-    until(lambda: len(pids(daemon)) == workers)
-    return pids(daemon)
+from tests.system.waiting import TWO, gone, pids, ready, said, until
 
 
 def test_connections_are_spread(tmp_path: Path, upstream: Upstream) -> None:

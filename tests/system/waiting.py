@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import select
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from tests.system.tools import WAIT, Daemon
+
+ONE, TWO = "workers = 1", "workers = 2"
 
 
 def until(holds: Callable[[], object], what: str = "") -> None:
@@ -30,3 +33,15 @@ def gone(pid: int) -> bool:
     except OSError:
         return True
     return state == "Z"
+
+
+def pids(daemon: Daemon) -> dict[int, int]:
+    """Each worker's process, as the log told last."""
+    found = re.findall(r"worker (\d+) serves, process (\d+)", daemon.log.read_text())
+    return {int(number): int(pid) for number, pid in found}
+
+
+def ready(daemon: Daemon, workers: int = 2) -> dict[int, int]:
+    """The processes, as soon as there are so many."""
+    until(lambda: len(pids(daemon)) == workers)
+    return pids(daemon)
