@@ -3,25 +3,27 @@
 A Valkey of the gateway's own, for several processes on one machine: lets those in who may
 enter its folder (the gateway's user); listens on no port and writes nothing to disk.
 
-It is started by one process (a supervisor, or a gateway without workers), restarted when it
-dies, and stopped at the end. Counters die with it. While another process holds the folder's
-lock, as during a take-over, that one's server is used, until the lock is free.
+One process owns it (a supervisor, or a gateway without workers): that one starts it, and
+starts it again when it dies. Counters die with it, and not before: when the owner leaves
+while another process uses it, as in a take-over, that one adopts it. The last one ends it.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
-import socket
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.protocol import ProcessProtocol
+from twisted.internet.endpoints import UNIXClientEndpoint
+from twisted.internet.protocol import Factory, ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+
+from gateway.stores.adopted import Adopted
+from gateway.stores.owning import Ownership, end_unowned
 
 #: Seconds before a dead server is started again: the first time, and at most.
 FIRST_REST, LAST_REST = 0.05, 5.0
@@ -29,7 +31,7 @@ FIRST_REST, LAST_REST = 0.05, 5.0
 #: Seconds: a server that has lived so long was sound.
 SOUND = 10.0
 
-#: Seconds between two looks whether the lock is free, and for SIGTERM before SIGKILL.
+#: Seconds between two looks whether this is the owner now, and for SIGTERM before SIGKILL.
 LOOK, GRACE = 0.5, 2.0
 
 #: Bytes for a counter, its name included; with room for what is not one.
@@ -62,7 +64,7 @@ class EmbeddedStore:
     @param keys: counters there must be room for. When its memory is full the server refuses
         new counts (no live one is forgotten), and C{on_store_failure} decides.
     @ivar starts: how often it was started.
-    @ivar pid: the server's, C{None} while there is none of ours.
+    @ivar pid: the server's, C{None} while this process does not own one.
     """
 
     _log = Logger()
@@ -71,8 +73,8 @@ class EmbeddedStore:
         self._reactor = reactor
         self._path = Path(path)
         self._memory = max(_LEAST_MEMORY, keys * COUNTER)
-        self._lock = -1
-        self._server: _Server | None = None
+        self._hold = Ownership(self._path.parent)
+        self._server: _Server | Adopted | None = None
         self._call: Any = None
         self._rest = FIRST_REST
         self._ready: Deferred[None] | None = None
@@ -84,8 +86,7 @@ class EmbeddedStore:
     @property
     def pid(self) -> int | None:
         """See the class."""
-        transport = self._server.transport if self._server is not None else None
-        return transport.pid if transport is not None else None
+        return (self._server.pid or None) if self._server is not None else None
 
     def start(self) -> Deferred[None]:
         """
@@ -105,51 +106,55 @@ class EmbeddedStore:
         return ready
 
     def stop(self) -> Deferred[None]:
-        """End it; fires when it has gone."""
+        """Use it no more, and end it unless others use it; fires when that is done."""
         self._running = False
         if self._call is not None:
             self._call.cancel()
             self._call = None
-        if self._server is None:
-            self._release()
+        server = self._server
+        if server is None or not self._hold.last():
+            self._server = None
+            if isinstance(server, Adopted):
+                server.transport.loseConnection()
+            self._hold.release()
+            # Whoever used it may have left in the very moment.
+            end_unowned(str(self._path))
             return succeed(None)
         self._stopped = Deferred()
-        self._signal("TERM")
+        server.signal("TERM")
         self._call = self._reactor.callLater(GRACE, self._kill)
         return self._stopped
 
-    # -- the lock
+    # -- whose it is
 
     def _begin(self) -> None:
         self._call = None
-        if self._lock < 0 and not self._acquire():
-            if not self._followed:
+        using = self._hold.use()
+        if not using or not self._hold.own():
+            if using and not self._followed:
                 self._followed = True
                 self._log.info("another process runs the embedded store; it is used")
                 self._answers()
             self._call = self._reactor.callLater(LOOK, self._begin)
             return
-        _end_orphan(self._path)
-        self._spawn()
+        found = UNIXClientEndpoint(self._reactor, str(self._path)).connect(
+            Factory.forProtocol(
+                lambda: Adopted(self._reactor, self._memory, self.ready, self.ended)
+            )
+        )
+        found.addCallbacks(self._adopt, lambda _: self._spawn())
 
-    def _acquire(self) -> bool:
-        lock = os.open(self._path.parent / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(lock)
-            return False
-        self._lock = lock
-        return True
-
-    def _release(self) -> None:
-        if self._lock >= 0:
-            os.close(self._lock)
-            self._lock = -1
+    def _adopt(self, server: Any) -> None:
+        if self._running:
+            self._server = server
+        else:
+            server.transport.loseConnection()
 
     # -- the server
 
     def _spawn(self) -> None:
+        if not self._running:
+            return
         program = str(binary())
         arguments = [program, *_options(self._path, self._memory)]
         self._server = _Server(self, self._reactor.seconds())
@@ -169,27 +174,25 @@ class EmbeddedStore:
 
     def _kill(self) -> None:
         self._call = None
-        self._signal("KILL")
-
-    def _signal(self, name: str) -> None:
-        server = self._server
-        if server is not None and server.transport is not None:
-            # It may have ended by itself, unseen as yet.
-            with contextlib.suppress(Exception):
-                server.transport.signalProcess(name)
+        if self._server is not None:
+            self._server.signal("KILL")
 
     def ready(self) -> None:
         """The server says that it answers."""
+        if isinstance(self._server, Adopted):
+            self._log.info("the embedded store runs on, process {pid}", pid=self._server.pid)
         self._answers()
 
-    def ended(self, server: _Server, why: Failure) -> None:
+    def ended(self, server: _Server | Adopted, why: Failure) -> None:
         """The server has gone."""
+        if self._server is not server:
+            return
         self._server = None
         if not self._running:
             if self._call is not None:
                 self._call.cancel()
                 self._call = None
-            self._release()
+            self._hold.release()
             stopped, self._stopped = self._stopped, None
             if stopped is not None:
                 stopped.callback(None)
@@ -214,6 +217,17 @@ class _Server(ProcessProtocol):
         self.since = since
         self._said = b""
         self._ready = False
+
+    @property
+    def pid(self) -> int:
+        """Its process's number."""
+        return getattr(self.transport, "pid", None) or 0
+
+    def signal(self, name: str) -> None:
+        """Send it a signal."""
+        # It may have ended by itself, unseen as yet.
+        with contextlib.suppress(Exception):
+            self.transport.signalProcess(name)
 
     @property
     def tail(self) -> str:
@@ -252,20 +266,3 @@ def _options(path: Path, memory: int) -> list[str]:
         "loglevel": "notice",
     }
     return [word for name, value in options.items() for word in (f"--{name}", value)]
-
-
-def end_unowned(path: str) -> None:
-    """End the server of a supervisor that was killed, unless another one has it by now."""
-    with contextlib.suppress(OSError), (Path(path).parent / "lock").open("r+b") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        _end_orphan(Path(path))
-
-
-def _end_orphan(path: Path) -> None:
-    """End the server of a gateway that was killed; who holds the lock owns the socket."""
-    with socket.socket(socket.AF_UNIX) as client, contextlib.suppress(OSError):
-        client.settimeout(1.0)
-        client.connect(str(path))
-        client.sendall(b"SHUTDOWN NOSAVE\r\n")
-        while client.recv(4096):
-            pass

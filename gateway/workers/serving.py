@@ -26,7 +26,7 @@ from zope.interface import implementer
 from gateway.reloading import ReloadRefused
 from gateway.service import GatewayService
 from gateway.sockets import Sockets
-from gateway.stores.embedded import end_unowned
+from gateway.stores.owning import end_unowned
 from gateway.workers.pipe import Frames, Message, Pipe
 from gateway.workers.places import part_of
 from gateway.workers.share import Board, Place

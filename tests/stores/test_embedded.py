@@ -19,6 +19,7 @@ from twisted.logger import capturedLogs
 from gateway.stores import embedded
 from gateway.stores.embedded import EmbeddedStore, binary
 from tests.stores.valkey import ask
+from tests.system.waiting import gone
 
 
 @pytest.fixture
@@ -104,39 +105,110 @@ async def test_one_that_can_not_start(path: Path, monkeypatch: pytest.MonkeyPatc
     assert rests[:3] == [0.001, 0.002, 0.004]
 
 
+async def adopted(store: EmbeddedStore) -> int:
+    """The server's process, as soon as a store knows it."""
+    while not store.pid:
+        await pause()
+    return store.pid
+
+
+async def ended(pid: int) -> None:
+    """Until a process is gone."""
+    while not gone(pid):
+        await pause()
+
+
 @pytest_twisted.ensureDeferred
-async def test_one_at_a_time(path: Path) -> None:
-    """A second process uses the first one's server, and takes over when that one leaves."""
-    one, two = EmbeddedStore(reactor, str(path)), EmbeddedStore(reactor, str(path))
+async def test_who_stays_adopts_it(path: Path) -> None:
+    """When the owner leaves, another that uses the server goes on with it, counters and all; the last one ends it."""
+    one, two = EmbeddedStore(reactor, str(path)), EmbeddedStore(reactor, str(path), keys=300_000)
     await one.start()
+    first = one.pid
     try:
         await two.start()
         assert (two.starts, two.pid) == (0, None)
+        command(path, "SET", "count", "7")
         await one.stop()
-        while two.pid is None:
+        assert await adopted(two) == first
+        assert (one.pid, two.starts, command(path, "GET", "count")) == (None, 0, b"7")
+        assert command(path, "CONFIG", "GET", "maxmemory") == [b"maxmemory", b"%d" % (300_000 * embedded.COUNTER)]
+    finally:
+        await two.stop()
+    assert first is not None
+    await ended(first)
+    with pytest.raises(OSError, match=r"No such file|refused"):
+        command(path, "PING")
+
+
+@pytest_twisted.ensureDeferred
+async def test_one_who_leaves_first_changes_nothing(path: Path) -> None:
+    """One that only used the server leaves it to its owner, who still restarts and ends it."""
+    one, two = EmbeddedStore(reactor, str(path)), EmbeddedStore(reactor, str(path))
+    await one.start()
+    first = one.pid
+    try:
+        await two.start()
+        await two.stop()
+        assert (one.pid, command(path, "PING")) == (first, b"PONG")
+    finally:
+        await one.stop()
+    with pytest.raises(OSError, match=r"No such file|refused"):
+        command(path, "PING")
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_last_one_ends_it_before_it_has_adopted_it(path: Path) -> None:
+    """Nobody's server is left behind when owner and heir leave at the same time."""
+    one, two = EmbeddedStore(reactor, str(path)), EmbeddedStore(reactor, str(path))
+    await one.start()
+    first = one.pid
+    await two.start()
+    await one.stop()
+    await two.stop()
+    assert first is not None
+    await ended(first)
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_adopted_one_dies(path: Path) -> None:
+    """A server that was adopted is started again when it dies, as any other."""
+    one, two = EmbeddedStore(reactor, str(path)), EmbeddedStore(reactor, str(path))
+    await one.start()
+    await two.start()
+    await one.stop()
+    try:
+        os.kill(await adopted(two), signal.SIGKILL)
+        while not two.starts:
             await pause()
         await answers(path)
+        assert two.starts == 1
     finally:
         await two.stop()
 
 
 @pytest_twisted.ensureDeferred
-async def test_an_orphan_is_ended(path: Path) -> None:
-    """The server of a gateway that was killed is ended before a new one starts in its place."""
+async def test_an_orphan(path: Path) -> None:
+    """The server of a gateway that was killed is gone on with; one that does not answer is killed and replaced."""
     dead = EmbeddedStore(reactor, str(path))
     await dead.start()
     orphan = dead.pid
-    dead._release()  # as the kernel does for a killed process
-    store = EmbeddedStore(reactor, str(path))
+    assert orphan is not None
+    dead._hold.release()  # as the kernel does for a killed process
     dead._running = False
+    store = EmbeddedStore(reactor, str(path))
     await store.start()
+    assert (store.pid, store.starts) == (orphan, 0)
+    os.kill(orphan, signal.SIGSTOP)
+    store._hold.release()
+    store._running = False
+    store._server.transport.loseConnection()  # type: ignore[union-attr]
+    last = EmbeddedStore(reactor, str(path))
     try:
-        assert command(path, "PING") is not None
-        assert store.pid != orphan
-        while dead.pid is not None:
-            await pause()
+        await last.start()
+        assert last.starts == 1
+        await ended(orphan)
     finally:
-        await store.stop()
+        await last.stop()
 
 
 def test_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:

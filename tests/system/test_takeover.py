@@ -16,15 +16,17 @@ from pathlib import Path
 import pytest
 
 from tests.system.load import Load
-from tests.system.tools import INI, WAIT, Call, Client, Daemon, Upstream, free_port, request
+from tests.system.tools import INI, WAIT, Call, Client, Daemon, Upstream, free_port, request, token
 from tests.system.waiting import ONE, TWO, gone, said, until
 
 ROOT = Path(__file__).parents[2]
 
 
-def configuration(folder: Path, upstream: Upstream, port: int, gateway: str = "") -> str:
+def configuration(
+    folder: Path, upstream: Upstream, port: int, gateway: str = "", ratelimit: str = "limit = 100000"
+) -> str:
     """An INI file."""
-    return INI.format(port=port, folder=folder, upstream=upstream.port, gateway=gateway, jwt="", ratelimit="limit = 100000",
+    return INI.format(port=port, folder=folder, upstream=upstream.port, gateway=gateway, jwt="", ratelimit=ratelimit,
                       rest="", users="", routes="", listen="")  # fmt: skip
 
 
@@ -53,10 +55,12 @@ class Line:
 
 
 @contextlib.contextmanager
-def line(folder: Path, upstream: Upstream, gateway: str, env: dict[str, str] | None = None) -> Iterator[Line]:
+def line(
+    folder: Path, upstream: Upstream, gateway: str, env: dict[str, str] | None = None, ratelimit: str = "limit = 100000"
+) -> Iterator[Line]:
     """A daemon that will have successors."""
     port = free_port()
-    found = Line(folder, configuration(folder, upstream, port, gateway), port, env)
+    found = Line(folder, configuration(folder, upstream, port, gateway, ratelimit), port, env)
     try:
         yield found
     finally:
@@ -114,6 +118,74 @@ def test_a_successor_that_fails(tmp_path: Path, upstream: Upstream, workers: str
         daemon.ini.write_text(good)
         gateways.take_over()
         assert daemon.get().status == 200
+
+
+EMBEDDED = "limit = 5\nwindow = 600s\nstore = embedded\nstore_timeout = 10s\non_store_failure = closed"
+
+
+def server(folder: Path) -> int:
+    """The process of the embedded store, by its own word."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(WAIT)
+        sock.connect(str(folder / "gateway-store" / "socket"))
+        sock.sendall(b"INFO server\r\n")
+        said = b""
+        while not (found := re.search(rb"process_id:(\d+)\r\n", said)):
+            said += sock.recv(65536)
+    return int(found[1])
+
+
+def children(pid: int) -> set[int]:
+    """A process's child processes."""
+    return {int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
+
+
+@pytest.mark.parametrize("workers", [ONE, TWO])
+def test_the_store_goes_on(tmp_path: Path, upstream: Upstream, workers: str) -> None:
+    """Limits go on exactly across take-overs: the embedded store stays, is restarted when it dies, and ends with the last."""
+
+    def counted(times: int) -> list[int]:
+        return [gateways.daemon.get().status for _ in range(times)]
+
+    with line(tmp_path, upstream, workers, ratelimit=EMBEDDED) as gateways:
+        until(lambda: gateways.daemon.get(tok=token("first")).status == 200, "no store")
+        first = server(tmp_path)
+        assert counted(3) == [200] * 3
+        gateways.take_over()
+        assert counted(4) == [200, 200, 429, 429]
+        before = len(gateways.daemon.log.read_text())
+        gateways.take_over()
+        assert counted(2) == [429, 429]
+        gateways.daemon.logged("the embedded store runs on", after=before)
+        assert server(tmp_path) == first
+        os.kill(first, signal.SIGKILL)
+        said(gateways.daemon, "the embedded store has died")
+        until(lambda: gateways.daemon.get(tok=token("second")).status == 200, "no store")
+        last = server(tmp_path)
+        assert last != first
+        assert "Traceback" not in gateways.daemon.log.read_text()
+    until(lambda: gone(last))
+
+
+def test_a_successor_that_fails_leaves_the_store_alone(tmp_path: Path, upstream: Upstream) -> None:
+    """A successor that dies before it serves changes nothing in the store: the old one owns it, and restarts it."""
+    with line(tmp_path, upstream, TWO, ratelimit=EMBEDDED) as gateways:
+        daemon = gateways.daemon
+        until(lambda: daemon.get(tok=token("first")).status == 200, "no store")
+        first = server(tmp_path)
+        assert [daemon.get().status for _ in range(5)] == [200] * 5
+        before = children(gateways.pids[0])
+        os.kill(gateways.pids[0], signal.SIGUSR2)
+        said(daemon, "another process runs the embedded store")
+        (successor,) = children(gateways.pids[0]) - before
+        os.kill(successor, signal.SIGKILL)
+        said(daemon, "no successor")
+        assert (server(tmp_path), daemon.get().status) == (first, 429)
+        os.kill(first, signal.SIGKILL)
+        said(daemon, "the embedded store has died")
+        until(lambda: daemon.get(tok=token("second")).status == 200, "no store")
+        last = server(tmp_path)
+    until(lambda: gone(last))
 
 
 def test_what_is_in_flight_is_finished(tmp_path: Path, upstream: Upstream) -> None:
