@@ -68,6 +68,13 @@ class GatewayReactor(AsyncioSelectorReactor):
                 except Exception:
                     _log.failure("a write failed")
 
+    def soon(self, call: Callable[[], object]) -> Any:
+        """
+        Call when what has come in this turn has been read, before anything is waited for; what
+        is returned can be cancelled. C{callLater(0)} at an eighth of its cost.
+        """
+        return self._asyncioEventloop.call_soon(call)
+
     # -- IReactorFDSet: uvloop's streams are part of it
 
     def getReaders(self) -> list[Any]:

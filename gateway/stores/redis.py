@@ -13,6 +13,7 @@ Import this late, as L{gateway.stores.link}.
 from __future__ import annotations
 
 from collections import deque
+from functools import partial
 from typing import Any
 
 from zope.interface import implementer
@@ -91,6 +92,8 @@ class RedisBuckets:
         ca_file: str = "",
     ) -> None:
         self._reactor = reactor
+        #: Calls at the turn's end; not every reactor has a cheap way.
+        self._soon = getattr(reactor, "soon", partial(reactor.callLater, 0))
         self._tag = b"{%b}" % name.encode("ascii")
         self._timeout = timeout
         self._source = source()
@@ -126,9 +129,10 @@ class RedisBuckets:
         """Let go of the connections; who waits gets no answer."""
         for link in self.links:
             link.stop()
-        for call in (self._turn, self._watch):
-            if call is not None and call.active():
-                call.cancel()
+        if self._turn is not None:
+            self._turn.cancel()
+        if self._watch is not None and self._watch.active():
+            self._watch.cancel()
         self._turn = self._watch = None
         self._flush()
         while self._flying:
@@ -175,7 +179,7 @@ class RedisBuckets:
         kind.waiters.append(pending)
         self._waiting += 1
         if self._turn is None:
-            self._turn = self._reactor.callLater(0, self._flush)
+            self._turn = self._soon(self._flush)
 
     def _flush(self) -> None:
         """The turn's end: all that is due in one call."""
