@@ -210,6 +210,7 @@ class GatewayService(Service):
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 20, 50)
+        gc.enable()
         self._tell()
         for port in self.site.ports:
             self._log.info("listening on {host}", host=port.getHost())

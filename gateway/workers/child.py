@@ -12,6 +12,7 @@ as in any other process.
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import socket
@@ -23,6 +24,8 @@ from gateway.workers.pipe import Frames, Message, receive
 def main(arguments: list[str]) -> None:
     """Serve until told otherwise."""
     number, channel, board, *rest = arguments
+    # Nothing of what is imported is garbage; the service collects, from when it serves.
+    gc.disable()
     # Ctrl-C in a terminal, and a terminal that closes, are the supervisor's business.
     for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR2):
         signal.signal(ignored, signal.SIG_IGN)
