@@ -3,7 +3,7 @@
 A worker: lets its supervisor say what to serve and on which sockets; ends when the
 supervisor says so, or is gone.
 
-    python -m gateway.workers.child NUMBER CHANNEL BOARD [REACTOR]
+    python -m gateway.workers.child CHANNEL BOARD [REACTOR]
 
 Not for people: the numbers are those of descriptors that only a supervisor has. A fresh
 program, not a fork of a running one, so that threads, the reactor and its signals begin
@@ -23,7 +23,7 @@ from gateway.workers.pipe import Frames, Message, receive
 
 def main(arguments: list[str]) -> None:
     """Serve until told otherwise."""
-    number, channel, board, *rest = arguments
+    channel, board, *rest = arguments
     # Nothing of what is imported is garbage; the service collects, from when it serves.
     gc.disable()
     # Ctrl-C in a terminal, and a terminal that closes, are the supervisor's business.
@@ -32,14 +32,15 @@ def main(arguments: list[str]) -> None:
     sock = socket.socket(fileno=int(channel))
     for descriptor in (int(channel), int(board)):
         os.set_inheritable(descriptor, False)
-    frames = Frames()
-    message, fds = _first(sock, frames)
     _install(rest[0] if rest else "")
     from twisted.internet import reactor  # noqa: TID251 - this is a program
 
     from gateway.workers.serving import Serving
 
-    Serving(reactor, int(number), int(board), sock, frames).run(message, fds)
+    # All that takes long is done: a spare worker waits here for its number.
+    frames = Frames()
+    message, fds = _first(sock, frames)
+    Serving(reactor, message["number"], int(board), sock, frames).run(message, fds)
 
 
 def _first(sock: socket.socket, frames: Frames) -> tuple[Message, list[int]]:

@@ -2,6 +2,9 @@
 """
 The workers of a supervisor. Lets none be missing for long, and none stay that has stopped
 beating.
+
+A spare one has done what takes long, Python's start and the imports, and waits for a number:
+it is what follows on a worker that has died, and then another spare is made ready.
 """
 
 from __future__ import annotations
@@ -21,6 +24,9 @@ from gateway.workers.worker import Worker
 
 #: Seconds a worker may take until it says that it serves.
 START = 60.0
+
+#: Seconds until another spare worker is tried when one has died.
+SPARE = 30.0
 
 #: Seconds between two looks at the workers.
 LOOK = 1.0
@@ -55,6 +61,8 @@ class Crew:
         self._board = Board()
         self._workers: dict[int, Worker] = {}
         self._leaving: set[Worker] = set()
+        self._spare: Worker | None = None
+        self._sparing: Any = None
         self._restarts = Restarts()
         self._waiting: dict[int, Any] = {}
         self._tried: set[int] = set()
@@ -96,14 +104,17 @@ class Crew:
 
     def hand_over(self) -> None:
         """Another gateway has the sockets: finish and end."""
+        self._ending = True
+        self._dismiss_spare()
         for worker in self._workers.values():
             # Instead of the signal, which might be there before the message.
             worker.state = "leaving"
             worker.send({"kind": "hand_over"})
 
     def everybody(self) -> list[Worker]:
-        """Those who serve and those who are leaving."""
-        return [*self._workers.values(), *self._leaving]
+        """Those who serve, or may have to, and those who are leaving."""
+        spare = [self._spare] if self._spare is not None else []
+        return [*self._workers.values(), *self._leaving, *spare]
 
     def requests(self) -> int:
         """All that they and those before them have had."""
@@ -125,6 +136,7 @@ class Crew:
         self._ending = True
         for call in self._waiting.values():
             call.cancel()
+        self._dismiss_spare()
         for worker in self._workers.values():
             if worker.state != "leaving":
                 worker.leave()
@@ -150,16 +162,38 @@ class Crew:
 
     def _start(self, number: int) -> None:
         self._waiting.pop(number, None)
-        worker = Worker(self._reactor, number, self._told, self._ended)
-        message, fds = self._order(number)
+        worker, self._spare = self._spare, None
         try:
-            worker.start(
-                self._board.descriptor, self._reactor_name, self._directory, message, fds
-            )
+            worker = worker or self._made()
         except OSError as error:
             self._again(number, 0.0, f"worker {number} can't be started: {error}")
             return
+        worker.begin(number, *self._order(number))
         self._workers[number] = worker
+
+    def _made(self) -> Worker:
+        worker = Worker(self._reactor, self._told, self._ended)
+        worker.start(self._board.descriptor, self._reactor_name, self._directory)
+        return worker
+
+    def _prepare(self) -> None:
+        """Have a spare one, once all others serve: they have the processors first."""
+        self._sparing = None
+        serving = sum(each.state == "ready" for each in self._workers.values())
+        if self._spare is None and serving == self._wanted and not self._ending:
+            try:
+                self._spare = self._made()
+            except OSError as error:
+                self._log.warn("no spare worker: {error}", error=error)
+
+    def _dismiss_spare(self) -> None:
+        if self._sparing is not None:
+            self._sparing.cancel()
+            self._sparing = None
+        spare, self._spare = self._spare, None
+        if spare is not None:
+            self._leaving.add(spare)
+            spare.leave()
 
     def _told(self, worker: Worker, message: Message) -> None:
         kind = message["kind"]
@@ -172,6 +206,7 @@ class Crew:
             worker.state = "ready"
             self._tried.add(worker.number)
             self._maybe_ready()
+            self._prepare()
         elif kind == "failed":
             worker.reason = message["reason"]
         elif kind == "refused":
@@ -194,7 +229,7 @@ class Crew:
         """A worker is gone."""
         self._retired += worker.requests
         self._leaving.discard(worker)
-        number = worker.number
+        number, lived = worker.number, self._reactor.seconds() - worker.born
         mine = self._workers.get(number) is worker
         if mine:
             del self._workers[number]
@@ -203,8 +238,11 @@ class Crew:
             if not self.everybody() and self._gone is not None:
                 gone, self._gone = self._gone, None
                 gone.callback(None)
+        elif worker is self._spare:
+            self._spare = None
+            self._log.warn("the spare worker has ended: {how}", how=how)
+            self._sparing = self._reactor.callLater(SPARE, self._prepare)
         elif mine:
-            lived = self._reactor.seconds() - worker.born
             self._again(number, lived, f"worker {number}, process {worker.pid}, has ended: {how}")
 
     def _again(self, number: int, lived: float, why: str) -> None:
@@ -213,9 +251,7 @@ class Crew:
         failures = self._restarts.failures(number)
         often = f" ({failures} times soon after its start)" if failures > 1 else ""
         when = f"in {wait:.1f} s" if wait else "at once"
-        self._log.error(
-            "{why}{often}; starting another {when}", why=why, often=often, when=when
-        )
+        self._log.error("{why}{often}; starting another {when}", why=why, often=often, when=when)
         self._waiting[number] = self._reactor.callLater(wait, self._start, number)
         if any(each.state == "ready" for each in self._workers.values()):
             self._tried.add(number)

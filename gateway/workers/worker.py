@@ -27,10 +27,11 @@ class Worker:
     """
     A process, from its start to its end.
 
-    @param number: from 1; its successor has the same.
     @param ended: told once, when the process is gone and reaped.
     @ivar heard: when it last said anything, in the reactor's seconds.
-    @ivar state: C{starting}, C{ready}, C{leaving} or C{gone}.
+    @ivar number: from 1, its successor has the same; 0: it has none yet.
+    @ivar born: when it was given that, in the reactor's seconds.
+    @ivar state: C{spare}, C{starting}, C{ready}, C{leaving} or C{gone}.
     @ivar requests, connections: as it last told.
     """
 
@@ -39,15 +40,14 @@ class Worker:
     def __init__(
         self,
         reactor: Any,
-        number: int,
         received: Callable[[Worker, Message], object],
         ended: Callable[[Worker, str], object],
     ) -> None:
         self._reactor = reactor
-        self.number = number
+        self.number = 0
         self._received = received
         self._ended = ended
-        self.state = "starting"
+        self.state = "spare"
         self.heard = self.born = reactor.seconds()
         self.requests = self.connections = 0
         self.reason = ""
@@ -60,11 +60,9 @@ class Worker:
         """The process's number."""
         return self._process.pid if self._process is not None else 0
 
-    def start(
-        self, board: int, reactor_name: str, directory: str, message: Message, fds: Sequence[int]
-    ) -> None:
+    def start(self, board: int, reactor_name: str, directory: str) -> None:
         """
-        Begin.
+        Start the process, which then waits for L{begin}.
 
         @raise OSError: when the system has no room for another process.
         """
@@ -80,7 +78,7 @@ class Worker:
         found = [str(Path(gateway.__file__).parents[1]), environ.get("PYTHONPATH", "")]
         environ["PYTHONPATH"] = os.pathsep.join(filter(None, found))
         command = [sys.executable, "-P", "-m", "gateway.workers.child"]
-        command += [str(self.number), str(theirs.fileno()), str(board)]
+        command += [str(theirs.fileno()), str(board)]
         command += [reactor_name] if reactor_name else []
         try:
             self._process = subprocess.Popen(  # noqa: S603 - our own program
@@ -96,7 +94,13 @@ class Worker:
             os.close(write)
         self._output = _Output(self._reactor, read, self._said)
         self._pipe = Pipe(self._reactor, ours, self._told, self._lost)
-        self._pipe.send(message, fds)
+
+    def begin(self, number: int, message: Message, fds: Sequence[int]) -> None:
+        """It has a number now, and something to serve."""
+        self.number = number
+        self.state = "starting"
+        self.heard = self.born = self._reactor.seconds()
+        self.send({**message, "number": number}, fds)
 
     def send(self, message: Message, fds: Sequence[int] = ()) -> bool:
         """Tell it something; whether there was room for it."""

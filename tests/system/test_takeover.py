@@ -17,7 +17,7 @@ import pytest
 
 from tests.system.load import Load
 from tests.system.tools import INI, WAIT, Call, Client, Daemon, Upstream, free_port, request, token
-from tests.system.waiting import ONE, TWO, gone, said, until
+from tests.system.waiting import ONE, TWO, children, gone, said, server, until
 
 ROOT = Path(__file__).parents[2]
 
@@ -123,23 +123,6 @@ def test_a_successor_that_fails(tmp_path: Path, upstream: Upstream, workers: str
 EMBEDDED = "limit = 5\nwindow = 600s\nstore = embedded\nstore_timeout = 10s\non_store_failure = closed"
 
 
-def server(folder: Path) -> int:
-    """The process of the embedded store, by its own word."""
-    with socket.socket(socket.AF_UNIX) as sock:
-        sock.settimeout(WAIT)
-        sock.connect(str(folder / "gateway-store" / "socket"))
-        sock.sendall(b"INFO server\r\n")
-        said = b""
-        while not (found := re.search(rb"process_id:(\d+)\r\n", said)):
-            said += sock.recv(65536)
-    return int(found[1])
-
-
-def children(pid: int) -> set[int]:
-    """A process's child processes."""
-    return {int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
-
-
 @pytest.mark.parametrize("workers", [ONE, TWO])
 def test_the_store_goes_on(tmp_path: Path, upstream: Upstream, workers: str) -> None:
     """Limits go on exactly across take-overs: the embedded store stays, is restarted when it dies, and ends with the last."""
@@ -174,10 +157,9 @@ def test_a_successor_that_fails_leaves_the_store_alone(tmp_path: Path, upstream:
         until(lambda: daemon.get(tok=token("first")).status == 200, "no store")
         first = server(tmp_path)
         assert [daemon.get().status for _ in range(5)] == [200] * 5
-        before = children(gateways.pids[0])
         os.kill(gateways.pids[0], signal.SIGUSR2)
         said(daemon, "another process runs the embedded store")
-        (successor,) = children(gateways.pids[0]) - before
+        (successor,) = children(gateways.pids[0], "--config")
         os.kill(successor, signal.SIGKILL)
         said(daemon, "no successor")
         assert (server(tmp_path), daemon.get().status) == (first, 429)

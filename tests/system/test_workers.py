@@ -28,7 +28,7 @@ from tests.system.tools import (
     request,
     token,
 )
-from tests.system.waiting import TWO, gone, pids, ready, said, until
+from tests.system.waiting import TWO, children, gone, pids, ready, said, server, until
 
 
 def test_connections_are_spread(tmp_path: Path, upstream: Upstream) -> None:
@@ -131,6 +131,38 @@ def test_a_killed_worker(tmp_path: Path, upstream: Upstream) -> None:
             written = [path in known for path in connection]
             assert written == sorted(written, reverse=True)
         assert {row["worker"] for row in daemon.rows()} == {1, 2}
+
+
+def test_a_spare_worker_follows(tmp_path: Path, upstream: Upstream) -> None:
+    """A worker that was made ready beforehand follows on one that dies; it serves by the newest file, and another is made."""
+    with gateway(tmp_path, upstream, gateway=TWO) as daemon:
+
+        def spare(*others: int) -> int:
+            """A worker that has no number."""
+            found: set[int] = set()
+
+            def there() -> bool:
+                found.update(children(daemon.process.pid, "gateway.workers.child") - set(pids(daemon).values()) - set(others))
+                return bool(found)
+
+            until(there, "no spare worker")
+            return found.pop()
+
+        first = ready(daemon)
+        one = spare()
+        daemon.ini.write_text(daemon.ini.read_text() + f"[route /added]\nupstream = http://127.0.0.1:{upstream.port}\n")
+        daemon.process.send_signal(signal.SIGHUP)
+        said(daemon, "reloaded: 2 routes", 3)
+        os.kill(first[2], signal.SIGKILL)
+        until(lambda: pids(daemon)[2] == one)
+        assert everywhere(daemon.port, "/added") == {200}
+        two = spare(first[2], one)
+        os.kill(two, signal.SIGKILL)
+        said(daemon, "the spare worker has ended: SIGKILL")
+        os.kill(one, signal.SIGKILL)  # without a spare it takes longer, and that is all
+        until(lambda: pids(daemon)[2] not in (one, two))
+        three = spare(one, two, pids(daemon)[2])
+    until(lambda: gone(three))
 
 
 def test_no_orphans(tmp_path: Path, upstream: Upstream) -> None:
@@ -294,19 +326,14 @@ def test_the_store_dies(tmp_path: Path, upstream: Upstream) -> None:
     """The store of the workers is started again when it dies, and ends with the gateway."""
     options = "limit = 1000\nwindow = 600s\non_store_failure = closed"
     with gateway(tmp_path, upstream, gateway=TWO, ratelimit=options) as daemon:
-        workers = ready(daemon)
+        ready(daemon)
         until(lambda: everywhere(daemon.port, "/api/v1/users/1") == {200}, "no store")
-
-        def server() -> int:
-            found = Path(f"/proc/{daemon.process.pid}/task/{daemon.process.pid}/children").read_text().split()
-            (pid,) = {int(each) for each in found} - set(workers.values()) or {0}
-            return pid
-
-        first = server()
+        first = server(tmp_path)
         os.kill(first, signal.SIGKILL)
-        until(lambda: server() not in (0, first))
+        said(daemon, "the embedded store has died")
         until(lambda: everywhere(daemon.port, "/api/v1/users/1") == {200}, "no store")
-        last = server()
+        last = server(tmp_path)
+        assert last != first
     assert gone(last)
 
 

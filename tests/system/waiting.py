@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import select
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -45,3 +47,25 @@ def ready(daemon: Daemon, workers: int = 2) -> dict[int, int]:
     """The processes, as soon as there are so many."""
     until(lambda: len(pids(daemon)) == workers)
     return pids(daemon)
+
+
+def server(folder: Path) -> int:
+    """The process of the embedded store, by its own word."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(WAIT)
+        sock.connect(str(folder / "gateway-store" / "socket"))
+        sock.sendall(b"INFO server\r\n")
+        told = b""
+        while not (found := re.search(rb"process_id:(\d+)\r\n", told)):
+            told += sock.recv(65536)
+    return int(found[1])
+
+
+def children(pid: int, command: str) -> set[int]:
+    """A process's child processes whose command line has this in it."""
+    found = set()
+    for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            if command.encode() in Path(f"/proc/{each}/cmdline").read_bytes():
+                found.add(int(each))
+    return found
