@@ -111,6 +111,8 @@ class GatewayService(Service):
                 lambda: self.generation.targets.circuits, self.store.state, time.monotonic
             )
         share = place.share(self.site.__len__) if place is not None else None
+        if place is not None:
+            self.site.neighbours = place.board.neighbours(place.worker)
         self.listeners = Listeners(reactor, self.site, sockets or Sockets(), share)
         self.revocations.heard.append(self._obey)
         #: Brings in what is revoked elsewhere.

@@ -6,9 +6,9 @@ listening sockets rest and one address's surplus is closed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IAddress
@@ -36,6 +36,19 @@ class Limits:
     max_connections_per_ip: int = 0
 
 
+class Neighbours(Protocol):
+    """Connections of each peer in all processes that share the bound for one peer."""
+
+    def add(self, address: str, by: int) -> None:
+        """So many more, or fewer, are connected to this process."""
+
+    def others(self, address: str) -> int:
+        """How many the other processes have."""
+
+    def replace(self, counts: Mapping[str, int]) -> None:
+        """These are all that this process has."""
+
+
 class Site(ServerFactory):
     """
     The factory of L{Channel}s over one resource tree.
@@ -45,6 +58,7 @@ class Site(ServerFactory):
     @param fault: given a status, the whole answer (with C{Connection: close}) to a
         request that can't be understood.
     @param exchange: makes what the application keeps with each request.
+    @ivar neighbours: what other processes have of each peer, where there are several.
     @ivar ports: listening ports, paused while C{max_connections} are open; see L{listening}.
     """
 
@@ -70,6 +84,7 @@ class Site(ServerFactory):
         self.draining = False
         self._channels: set[Channel] = set()
         self._per_peer: dict[str, int] = {}
+        self.neighbours: Neighbours | None = None
         self._resting = False
         self._empty: list[Deferred[None]] = []
 
@@ -80,7 +95,12 @@ class Site(ServerFactory):
         """
         self.resource = resource
         self.heads = heads
-        self.limits = limits
+        before, self.limits = self.limits, limits
+        if self.neighbours is not None:
+            # They are told only where there is a bound.
+            bound = limits.max_connections_per_ip
+            if bool(bound) != bool(before.max_connections_per_ip):
+                self.neighbours.replace(self._per_peer if bound else {})
         for channel in self._channels:
             channel.retimed()
         self._rest_or_accept()
@@ -94,7 +114,7 @@ class Site(ServerFactory):
     def buildProtocol(self, addr: IAddress | None) -> Channel | None:
         """A channel, or C{None}: the connection is closed at once."""
         most = self.limits.max_connections_per_ip
-        if most and self._per_peer.get(getattr(addr, "host", None) or "unix", 0) >= most:
+        if most and self._connections_of(getattr(addr, "host", None) or "unix") >= most:
             return None
         if self.draining or len(self._channels) >= self.limits.max_connections:
             return None
@@ -106,6 +126,12 @@ class Site(ServerFactory):
         self.sweep.watch(channel)
         peer = channel.peer or "unix"
         self._per_peer[peer] = self._per_peer.get(peer, 0) + 1
+        most = self.limits.max_connections_per_ip
+        if most and self.neighbours is not None:
+            self.neighbours.add(peer, 1)
+            if self._connections_of(peer) > most:
+                # Another process has let one in at the same moment.
+                channel.close_if_idle()
         if len(self._channels) >= self.limits.max_connections:
             self._rest_or_accept()
 
@@ -121,12 +147,18 @@ class Site(ServerFactory):
             self._per_peer[peer] = left
         else:
             self._per_peer.pop(peer, None)
+        if self.limits.max_connections_per_ip and self.neighbours is not None:
+            self.neighbours.add(peer, -1)
         if self._resting:
             self._rest_or_accept()
         if not self._channels:
             waiting, self._empty = self._empty, []
             for each in waiting:
                 each.callback(None)
+
+    def _connections_of(self, peer: str) -> int:
+        mine = self._per_peer.get(peer, 0)
+        return mine if self.neighbours is None else mine + self.neighbours.others(peer)
 
     def _rest_or_accept(self) -> None:
         full = len(self._channels) >= self.limits.max_connections
@@ -168,6 +200,8 @@ class Site(ServerFactory):
         and promised to go on: a request that is on its way to one would be lost.
         """
         self.draining = True
+        # A successor may have this process's place among the others by now.
+        self.neighbours = None
         if not self._channels:
             return succeed(None)
         done: Deferred[None] = Deferred()

@@ -233,7 +233,7 @@ class Crew:
         mine = self._workers.get(number) is worker
         if mine:
             del self._workers[number]
-            self._board.write(number, 0)
+            self._board.vacate(number)
         if self._ending:
             if not self.everybody() and self._gone is not None:
                 gone, self._gone = self._gone, None
@@ -266,7 +266,7 @@ class Crew:
     def _dismiss(self, worker: Worker) -> None:
         if self._workers.get(worker.number) is worker:
             del self._workers[worker.number]
-            self._board.write(worker.number, 0)
+            self._board.vacate(worker.number)
         self._leaving.add(worker)
         worker.leave()
 

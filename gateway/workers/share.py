@@ -1,6 +1,7 @@
 # -*- test-case-name: tests.workers.test_share -*-
 """
-What workers know of each other: how many connections each has, in one page of memory.
+What workers know of each other: how many connections each has, in one page of memory,
+and behind it what L{gateway.workers.neighbours} keeps of clients' addresses.
 
 A worker that is ahead of the one with the fewest lets it go first; without that, the
 first to wake up would take a whole burst. Wrong numbers can only make that unfair.
@@ -14,8 +15,13 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from gateway.workers.neighbours import ROW, Neighbours, empty
+
 #: Slots; [gateway] workers can't be more.
 SLOTS = 1024
+
+#: Bytes of a key, and of all that comes before the rows of addresses.
+_KEY, _HEAD = 16, 8192
 
 #: Connections a worker may be ahead: so many, and this part of what the others have.
 _AHEAD, _PART = 2, 8
@@ -30,16 +36,31 @@ class Board:
 
     def __init__(self, descriptor: int | None = None) -> None:
         if descriptor is None:
-            descriptor = memory(4 * (SLOTS + 1))
+            descriptor = memory(_HEAD)
+            os.pwrite(descriptor, os.urandom(_KEY), _HEAD - _KEY)
         self.descriptor = descriptor
         self._page = mmap.mmap(descriptor, 4 * (SLOTS + 1))
         self._slots = memoryview(self._page).cast("I")
 
     def resize(self, workers: int) -> None:
         """There are so many slots in use from now on."""
+        size = _HEAD + workers * ROW
+        if os.fstat(self.descriptor).st_size < size:
+            # Room only: memory is taken for what is written.
+            os.ftruncate(self.descriptor, size)
         self._slots[0] = workers
         for at in range(workers, SLOTS):
             self._slots[at + 1] = 0
+
+    def vacate(self, worker: int) -> None:
+        """A worker is gone, and all it has told."""
+        self.write(worker, 0)
+        empty(self.descriptor, _HEAD, worker)
+
+    def neighbours(self, worker: int) -> Neighbours:
+        """What a worker sees of the others' clients."""
+        key = os.pread(self.descriptor, _KEY, _HEAD - _KEY)
+        return Neighbours(self.descriptor, _HEAD, key, worker, lambda: self._slots[0])
 
     def write(self, worker: int, value: int) -> None:
         """A worker's slot."""

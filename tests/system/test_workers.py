@@ -81,6 +81,42 @@ def test_sigterm_drains_all(tmp_path: Path, upstream: Upstream) -> None:
         assert len(upstream.calls) == len(rows)
 
 
+def test_connections_of_one_address(tmp_path: Path, upstream: Upstream) -> None:
+    """Beyond max_connections_per_ip in all workers together a connection is closed; a dead worker's count no more."""
+    with gateway(tmp_path, upstream, gateway=TWO + "\nmax_connections_per_ip = 8") as daemon, contextlib.ExitStack() as stack:
+        first = ready(daemon)
+
+        def connected() -> Client | None:
+            """One more connection, if it is served."""
+            client = stack.enter_context(daemon.connect())
+            client.send(request("/api/v1/users/1"))
+            with contextlib.suppress(EOFError):
+                assert client.answer().status == 200
+                return client
+            return None
+
+        def eight() -> bool:
+            while len(clients) < 8 and (one := connected()):
+                clients.append(one)
+            return len(clients) == 8
+
+        clients: list[Client] = []
+        until(eight, "there was no room")
+        assert [connected() for _ in range(8)] == [None] * 8
+        assert {row["worker"] for row in daemon.rows(8)} == {1, 2}
+        os.kill(first[1], signal.SIGKILL)
+        until(lambda: pids(daemon)[1] != first[1])
+        for client in clients[:]:
+            client.send(request("/api/v1/users/1"))
+            try:
+                assert client.answer().status == 200
+            except EOFError:
+                clients.remove(client)
+        assert 0 < len(clients) < 8
+        until(eight, "there was no room")
+        assert connected() is None
+
+
 def hanging(upstream: Upstream) -> threading.Event:
     """Have the upstream never answer; set when it has been asked."""
     asked = threading.Event()
