@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.system.test_workers -*-
+# -*- test-case-name: tests.system.test_crew -*-
 """
 The workers of a supervisor. Lets none be missing for long, and none stay that has stopped
 beating.

@@ -50,6 +50,11 @@ class Load:
         assert not any(thread.is_alive() for thread in self._threads)
 
     @property
+    def connections(self) -> int:
+        """On how many connections there were answers; one for each client, if none was closed."""
+        return sum(bool(each) for each in self.answered)
+
+    @property
     def count(self) -> int:
         """Whole answers so far."""
         return sum(len(each) for each in self.answered)

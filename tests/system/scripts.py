@@ -7,25 +7,28 @@ import threading
 
 from tests.system.tools import WAIT, Call
 
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+OK, DONE = (b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body) for body in (b"ok", b"done"))
 
 
 class Held:
     """
     Answers when it is told to.
 
-    @ivar asked: set as soon as a request has come.
+    @param only: the end of the targets that wait; all others are answered at once.
+    @ivar asked: set as soon as such a request has come.
     @ivar go: lets the answers out.
     """
 
-    def __init__(self, raw: bytes = OK) -> None:
+    def __init__(self, raw: bytes = OK, only: bytes = b"") -> None:
+        self._only = only
         self.asked = threading.Event()
         self.go = threading.Event()
         self._raw = raw
 
     def __call__(self, call: Call) -> bytes:
-        self.asked.set()
-        self.go.wait(WAIT)
+        if call.target.endswith(self._only):
+            self.asked.set()
+            self.go.wait(WAIT)
         return self._raw
 
 

@@ -8,18 +8,16 @@ import signal
 import socket
 import sqlite3
 import subprocess
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.system.load import Load
+from tests.system.scripts import DONE, Held
 from tests.system.tools import (
     SECRET,
     WAIT,
-    Call,
     Client,
-    Daemon,
     Upstream,
     free_port,
     gateway,
@@ -36,75 +34,26 @@ def listening(text: str, *more: str) -> str:
     return text.replace(first, first + "".join(f"    {each}\n" for each in more), 1)
 
 
-class Load:
-    """Clients that ask again and again on connections that stay."""
-
-    def __init__(self, port: int, clients: int = 6) -> None:
-        self.answers: list[int] = []
-        self.broken: list[str] = []
-        self._stop = threading.Event()
-        self._many = threading.Semaphore(0)
-        self._threads = [threading.Thread(target=self._run, args=(port,)) for _ in range(clients)]
-        for thread in self._threads:
-            thread.start()
-
-    def _run(self, port: int) -> None:
-        try:
-            with Client(port) as client:
-                raw = request("/api/v1/users/1")
-                while not self._stop.is_set():
-                    client.sock.sendall(raw)
-                    answer = client.answer()
-                    if not answer.whole or answer.values("Connection"):
-                        self.broken.append(str(answer.lines))
-                    self.answers.append(answer.status)
-                    self._many.release()
-        except (OSError, EOFError) as error:
-            self.broken.append(repr(error))
-        self._many.release(10_000)
-
-    def wait(self, count: int) -> None:
-        """Until so many more requests have been answered."""
-        for _ in range(count):
-            assert self._many.acquire(timeout=WAIT)
-
-    def stop(self) -> None:
-        """All clients finish."""
-        self._stop.set()
-        for thread in self._threads:
-            thread.join(WAIT)
-
-
-@contextlib.contextmanager
-def load(daemon: Daemon) -> Iterator[Load]:
-    """Load, until the end."""
-    clients = Load(daemon.port)
-    try:
-        yield clients
-    finally:
-        clients.stop()
-
-
 def test_reloads_under_load_cut_nobody(tmp_path: Path, upstream: Upstream) -> None:
     """20 reloads in quick succession under load, half of them of bad files: not one request fails or is cut."""
     with gateway(tmp_path, upstream, gateway="max_requests_in_flight = 1000") as daemon:
         good = daemon.ini.read_text()
-        with load(daemon) as clients:
+        with Load(daemon.port, clients=6) as load:
             for number in range(10):
-                clients.wait(20)
+                load.more(20)
                 changed = good.replace("limit = 100000", f"limit = {100001 + number}")
                 assert "reloaded: 1 routes" in daemon.reload(changed)
-                clients.wait(20)
+                load.more(20)
                 said = daemon.reload(changed.replace("edge", "egde") + "\n[nonsense]\n")
                 assert "reload refused: 2 problems; the old configuration stays" in said
             for _ in range(20):
                 daemon.process.send_signal(signal.SIGHUP)
             daemon.reload(good)
-            clients.wait(20)
-        assert clients.broken == []
-        assert set(clients.answers) == {200}
-        rows = daemon.rows(len(clients.answers))
-        assert len(rows) == len(clients.answers)
+            load.more(20)
+        assert (load.open, load.connections) == ([], 6)
+        assert load.statuses == {200}
+        rows = daemon.rows(load.count)
+        assert len(rows) == load.count
         assert {row["reason"] for row in rows} == {""}
 
 
@@ -187,15 +136,7 @@ def test_a_bad_file_changes_nothing(tmp_path: Path, upstream: Upstream) -> None:
 
 def test_listeners_come_and_go(tmp_path: Path, upstream: Upstream) -> None:
     """Listeners that stay are never closed; added ones open; connections of removed ones end with their answers."""
-    asked, go = threading.Event(), threading.Event()
-
-    def slow(call: Call) -> bytes:
-        if call.target == b"/slow":
-            asked.set()
-            go.wait(WAIT)
-        return b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-
-    upstream.answer = slow
+    held = upstream.answer = Held(only=b"/slow")
     port, path = free_port(), tmp_path / "gateway.sock"
     with gateway(tmp_path, upstream, gateway="shutdown_grace = 1s") as daemon, daemon.connect() as stays:
         one = daemon.ini.read_text()
@@ -212,7 +153,7 @@ def test_listeners_come_and_go(tmp_path: Path, upstream: Upstream) -> None:
                 client.send(request("/health"))
                 assert client.answer().status == 200
             busy.send(request("/api/v1/users/slow"))
-            assert asked.wait(WAIT)
+            assert held.asked.wait(WAIT)
             said = daemon.reload(one)
             assert f"listening on tcp:{port}:interface=127.0.0.1 no more" in said
             with pytest.raises(ConnectionRefusedError):
@@ -220,7 +161,7 @@ def test_listeners_come_and_go(tmp_path: Path, upstream: Upstream) -> None:
             later.send(request("/health"))
             assert later.answer()["Connection"] == "close"
             assert (later.rest(), idle.rest()) == (b"", b"")
-            go.set()
+            held.go.set()
             answer = busy.answer()
             assert (answer.status, answer["Connection"], busy.rest()) == (200, "close", b"")
         stays.send(request("/api/v1/users/1"))
@@ -248,22 +189,15 @@ def test_a_listener_that_cannot_open_refuses_the_reload(tmp_path: Path, upstream
 
 def test_what_is_in_flight_ends_under_the_old_rules(tmp_path: Path, upstream: Upstream) -> None:
     """A slow request whose route and secret go meanwhile gets its answer; so does an upload under its old bound."""
-    asked, go = threading.Event(), threading.Event()
-
-    def slow(call: Call) -> bytes:
-        asked.set()
-        go.wait(WAIT)
-        return b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndone"
-
-    upstream.answer = slow
+    held = upstream.answer = Held(DONE)
     with gateway(tmp_path, upstream) as daemon, daemon.connect() as client, daemon.connect() as upload:
         client.send(request("/api/v1/users/1"))
         upload.send(request("/api/v1/users/2", "Content-Length: 6", "Expect: 100-continue", method="POST"))
         assert upload.answer().status == 100
-        assert asked.wait(WAIT)
+        assert held.asked.wait(WAIT)
         gone = daemon.ini.read_text().replace("/api/v1/users", "/other").replace("[audit]", "[body]\nmax_size = 3\n[audit]")
         daemon.reload(gone)
-        go.set()
+        held.go.set()
         answer = client.answer()
         assert (answer.status, answer.body) == (200, b"done")
         upload.send(b"abcdef")
@@ -282,13 +216,13 @@ def test_another_audit_database(tmp_path: Path, upstream: Upstream) -> None:
         connection.execute("PRAGMA user_version = 99")
         connection.close()
         assert "version 99" in daemon.reload(good.replace("audit.sqlite3", "newer.sqlite3"))
-        with load(daemon) as clients:
+        with Load(daemon.port, clients=6) as load:
             for name in ("one.sqlite3", "two.sqlite3", "audit.sqlite3"):
-                clients.wait(100)
+                load.more(100)
                 other = good.replace("audit.sqlite3", name).replace("= 20ms", "= 10ms\nqueue = 200000\nbatch = 100")
                 assert "reloaded" in daemon.reload(other)
-            clients.wait(100)
-        assert clients.broken == []
+            load.more(100)
+        assert (load.open, load.connections) == ([], 6)
         daemon.get("/last")
         daemon.rows(1, "path = '/last'")
         found = []
@@ -296,7 +230,7 @@ def test_another_audit_database(tmp_path: Path, upstream: Upstream) -> None:
             connection = sqlite3.connect(tmp_path / name)
             found += [row[0] for row in connection.execute("SELECT request_id FROM audit_logs")]
             connection.close()
-        assert len(found) == len(set(found)) == len(clients.answers) + 1
+        assert len(found) == len(set(found)) == load.count + 1
     assert not list(tmp_path.glob("*-wal"))
 
 

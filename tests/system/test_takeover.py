@@ -16,18 +16,22 @@ from pathlib import Path
 import pytest
 
 from tests.system.load import Load
-from tests.system.tools import INI, WAIT, Call, Client, Daemon, Upstream, free_port, request, token
+from tests.system.scripts import DONE, Held
+from tests.system.tools import (
+    SECRET,
+    TWISTD,
+    WAIT,
+    Client,
+    Daemon,
+    Upstream,
+    configuration,
+    free_port,
+    request,
+    token,
+)
 from tests.system.waiting import ONE, TWO, children, gone, said, server, until
 
 ROOT = Path(__file__).parents[2]
-
-
-def configuration(
-    folder: Path, upstream: Upstream, port: int, gateway: str = "", ratelimit: str = "limit = 100000"
-) -> str:
-    """An INI file."""
-    return INI.format(port=port, folder=folder, upstream=upstream.port, gateway=gateway, jwt="", ratelimit=ratelimit,
-                      rest="", users="", routes="", listen="")  # fmt: skip
 
 
 class Line:
@@ -56,11 +60,11 @@ class Line:
 
 @contextlib.contextmanager
 def line(
-    folder: Path, upstream: Upstream, gateway: str, env: dict[str, str] | None = None, ratelimit: str = "limit = 100000"
+    folder: Path, upstream: Upstream, gateway: str, env: dict[str, str] | None = None, ratelimit: str = ""
 ) -> Iterator[Line]:
     """A daemon that will have successors."""
     port = free_port()
-    found = Line(folder, configuration(folder, upstream, port, gateway, ratelimit), port, env)
+    found = Line(folder, configuration(folder, upstream, port, gateway=gateway, ratelimit=ratelimit), port, env)
     try:
         yield found
     finally:
@@ -172,23 +176,15 @@ def test_a_successor_that_fails_leaves_the_store_alone(tmp_path: Path, upstream:
 
 def test_what_is_in_flight_is_finished(tmp_path: Path, upstream: Upstream) -> None:
     """A request that takes long is answered by the old process, while the new one serves others."""
-    asked, go = threading.Event(), threading.Event()
-
-    def slow(call: Call) -> bytes:
-        if call.target.endswith(b"/slow"):
-            asked.set()
-            go.wait(WAIT)
-        return b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndone"
-
-    upstream.answer = slow
+    held = upstream.answer = Held(DONE, only=b"/slow")
     with line(tmp_path, upstream, TWO) as gateways, gateways.daemon.connect() as client:
         client.send(request("/api/v1/users/slow"))
-        assert asked.wait(WAIT)
+        assert held.asked.wait(WAIT)
         os.kill(gateways.pids[0], signal.SIGUSR2)
         said(gateways.daemon, "finishing here")
         assert gateways.daemon.get().status == 200
         assert not gone(gateways.pids[0])
-        go.set()
+        held.go.set()
         answer = client.answer()
         assert (answer.body, answer["Connection"]) == (b"done", "close")
         until(lambda: gone(gateways.pids[0]))
@@ -218,9 +214,7 @@ def test_a_daemon_in_the_background(tmp_path: Path, upstream: Upstream) -> None:
     pidfile = tmp_path / "gateway.pid"
     daemon = Daemon.__new__(Daemon)
     daemon.port, daemon.folder, daemon.ini, daemon.log = port, tmp_path, tmp_path / "g.ini", tmp_path / "log"
-    daemon.ini.write_text(configuration(tmp_path, upstream, port, TWO))
-    from tests.system.tools import SECRET, TWISTD
-
+    daemon.ini.write_text(configuration(tmp_path, upstream, port, gateway=TWO))
     command = [*TWISTD, f"--pidfile={pidfile}", f"--logfile={daemon.log}", "gateway", "--config", "g.ini"]
     subprocess.run(command, cwd=tmp_path, env={**os.environ, "JWT_SECRET": SECRET}, check=True, timeout=WAIT)
     said(daemon, "worker 2 serves")
@@ -246,7 +240,7 @@ def activated(
 ) -> Iterator[Daemon]:
     """A daemon that is handed a listening socket, as by systemd."""
     port = sock.getsockname()[1]
-    text = configuration(folder, upstream, 0, gateway)
+    text = configuration(folder, upstream, 0, gateway=gateway)
     text = re.sub("listen = .*", f"listen = {listener}", text, count=1)
     with socket.socket() as other:
         numbers = (other.fileno(), sock.fileno())

@@ -6,29 +6,24 @@ import contextlib
 import os
 import signal
 import socket
-import sqlite3
 import statistics
-import threading
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from tests.system.load import Load
+from tests.system.scripts import Silent
 from tests.system.tools import (
-    INI,
-    SECRET,
     WAIT,
-    Call,
     Client,
-    Daemon,
     Upstream,
     free_port,
     gateway,
     request,
     token,
 )
-from tests.system.waiting import TWO, children, gone, pids, ready, said, server, until
+from tests.system.waiting import TWO, everywhere, gone, pids, ready, said, server, until
 
 
 def test_connections_are_spread(tmp_path: Path, upstream: Upstream) -> None:
@@ -117,152 +112,18 @@ def test_connections_of_one_address(tmp_path: Path, upstream: Upstream) -> None:
         assert connected() is None
 
 
-def hanging(upstream: Upstream) -> threading.Event:
-    """Have the upstream never answer; set when it has been asked."""
-    asked = threading.Event()
-
-    def never(call: Call) -> None:
-        asked.set()
-        with contextlib.suppress(OSError):
-            call.sock.recv(1)
-
-    upstream.answer = never
-    return asked
-
-
 def test_a_second_sigterm_cuts(tmp_path: Path, upstream: Upstream) -> None:
     """A second SIGTERM cuts what is in flight in the workers; the exit status is 0."""
-    asked = hanging(upstream)
+    silent = upstream.answer = Silent()
     with gateway(tmp_path, upstream, gateway=TWO) as daemon, daemon.connect() as client:
         ready(daemon)
         client.send(request("/api/v1/users/1"))
-        assert asked.wait(WAIT)
+        assert silent.asked.wait(WAIT)
         daemon.process.send_signal(signal.SIGTERM)
         said(daemon, "SIGTERM: stopping", 3)
         daemon.process.send_signal(signal.SIGTERM)
         assert daemon.process.wait(WAIT) == 0
         assert daemon.rows(1)[0]["reason"] == "cut"
-
-
-def test_a_killed_worker(tmp_path: Path, upstream: Upstream) -> None:
-    """SIGKILL of a worker under load: nobody is refused, only what it had in flight is lost, it comes back."""
-    with gateway(tmp_path, upstream, gateway=TWO) as daemon:
-        first = ready(daemon)
-        with Load(daemon.port) as load:
-            load.more()
-            assert daemon.rows(1, "worker = 1")
-            os.kill(first[1], signal.SIGKILL)
-            until(lambda: pids(daemon)[1] != first[1])
-            load.more()
-            second = pids(daemon)
-        assert second[2] == first[2]
-        assert load.refused == 0
-        assert load.statuses == {200}
-        assert len(load.open) <= 8  # one for each client at most
-        assert "worker 1, process" in daemon.log.read_text()
-        assert "has ended: SIGKILL" in daemon.log.read_text()
-        # Rows are lost only from the end of what that worker had answered.
-        known = {row["path"] for row in daemon.rows()}
-        for connection in load.answered:
-            written = [path in known for path in connection]
-            assert written == sorted(written, reverse=True)
-        assert {row["worker"] for row in daemon.rows()} == {1, 2}
-
-
-def test_a_spare_worker_follows(tmp_path: Path, upstream: Upstream) -> None:
-    """A worker that was made ready beforehand follows on one that dies; it serves by the newest file, and another is made."""
-    with gateway(tmp_path, upstream, gateway=TWO) as daemon:
-
-        def spare(*others: int) -> int:
-            """A worker that has no number."""
-            found: set[int] = set()
-
-            def there() -> bool:
-                found.update(children(daemon.process.pid, "gateway.workers.child") - set(pids(daemon).values()) - set(others))
-                return bool(found)
-
-            until(there, "no spare worker")
-            return found.pop()
-
-        first = ready(daemon)
-        one = spare()
-        daemon.ini.write_text(daemon.ini.read_text() + f"[route /added]\nupstream = http://127.0.0.1:{upstream.port}\n")
-        daemon.process.send_signal(signal.SIGHUP)
-        said(daemon, "reloaded: 2 routes", 3)
-        os.kill(first[2], signal.SIGKILL)
-        until(lambda: pids(daemon)[2] == one)
-        assert everywhere(daemon.port, "/added") == {200}
-        two = spare(first[2], one)
-        os.kill(two, signal.SIGKILL)
-        said(daemon, "the spare worker has ended: SIGKILL")
-        os.kill(one, signal.SIGKILL)  # without a spare it takes longer, and that is all
-        until(lambda: pids(daemon)[2] not in (one, two))
-        three = spare(one, two, pids(daemon)[2])
-    until(lambda: gone(three))
-
-
-def test_no_orphans(tmp_path: Path, upstream: Upstream) -> None:
-    """Workers whose supervisor was killed answer what is in flight, and end."""
-    asked, go = threading.Event(), threading.Event()
-
-    def slow(call: Call) -> bytes:
-        asked.set()
-        go.wait(WAIT)
-        return b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndone"
-
-    upstream.answer = slow
-    with contextlib.suppress(AssertionError), gateway(tmp_path, upstream, gateway=TWO) as daemon:
-        workers = ready(daemon)
-        with daemon.connect() as client:
-            client.send(request("/api/v1/users/1"))
-            assert asked.wait(WAIT)
-            daemon.process.kill()
-            daemon.process.wait()
-
-            def refused() -> bool:
-                try:
-                    Client(daemon.port).sock.close()
-                except ConnectionRefusedError:
-                    return True
-                return False
-
-            until(refused)
-            go.set()
-            assert client.answer().body == b"done"
-            assert client.rest() == b""
-        for pid in workers.values():
-            until(lambda pid=pid: gone(pid))
-        assert not (tmp_path / "gateway-store" / "socket").exists()  # nor is their store's server left
-        assert daemon.rows(1)[0]["status"] == 200
-
-
-def test_a_silent_worker(tmp_path: Path, upstream: Upstream) -> None:
-    """A worker that no longer beats is killed and replaced."""
-    with gateway(tmp_path, upstream, gateway=TWO + "\nworker_timeout = 2s") as daemon:
-        first = ready(daemon)
-        os.kill(first[2], signal.SIGSTOP)
-        until(lambda: pids(daemon)[2] != first[2])
-        assert "worker 2, process" in daemon.log.read_text()
-        assert "has been silent for" in daemon.log.read_text()
-        assert pids(daemon)[1] == first[1]
-        assert daemon.get().status == 200
-
-
-def test_a_worker_that_cannot_start(tmp_path: Path, upstream: Upstream) -> None:
-    """Of a worker that fails at each start the supervisor says why and how often, and goes on trying."""
-    with gateway(tmp_path, upstream, gateway=TWO) as daemon:
-        first = ready(daemon)
-        spoilt = sqlite3.connect(tmp_path / "audit.sqlite3", isolation_level=None)
-        spoilt.execute("PRAGMA user_version = 99")
-        os.kill(first[1], signal.SIGKILL)
-        said(daemon, "times soon after its start")
-        assert "worker 1, process" in daemon.log.read_text()
-        assert "the audit database can't be used" in daemon.log.read_text()
-        assert "version 99" in daemon.log.read_text()
-        assert daemon.get().status == 200  # the other one serves
-        spoilt.execute("PRAGMA user_version = 1")
-        spoilt.close()
-        until(lambda: pids(daemon)[1] != first[1])
 
 
 def test_logs_say_which_worker(tmp_path: Path, upstream: Upstream) -> None:
@@ -305,37 +166,6 @@ def test_reload(tmp_path: Path, upstream: Upstream) -> None:
         assert {daemon.get(f"/api/v1/users/last{n}").status for n in range(20)} == {200}
         rows = daemon.rows(20, "path LIKE '%last%'")
         assert {row["worker"] for row in rows} == {1}
-
-
-def everywhere(port: int, path: str, tok: str = "") -> set[int]:
-    """What connections to any of the workers answer."""
-    with contextlib.ExitStack() as stack:
-        clients = [stack.enter_context(Client(port)) for _ in range(16)]
-        for client in clients:
-            client.send(request(path, tok=tok))
-        return {client.answer().status for client in clients}
-
-
-def test_a_restarted_worker_serves_what_was_checked(tmp_path: Path, upstream: Upstream) -> None:
-    """A worker that starts later does not read a file that was edited meanwhile, nor its secret."""
-    secret = tmp_path / "secret"
-    secret.write_text(SECRET)
-    secret.chmod(0o600)
-    port = free_port()
-    text = INI.format(port=port, folder=tmp_path, upstream=upstream.port, gateway=TWO, jwt="", ratelimit="limit = 100000", rest="",
-                      users="", routes="", listen="").replace("secret = ${JWT_SECRET}", "secret_file = secret")  # fmt: skip
-    daemon = Daemon(tmp_path, text, port)
-    try:
-        first = ready(daemon)
-        daemon.ini.write_text(text + f"[route /added]\nupstream = http://127.0.0.1:{upstream.port}\n")
-        secret.write_text("another-secret-another-secret-another")
-        for pid in first.values():
-            os.kill(pid, signal.SIGKILL)
-        until(lambda: not set(first.values()) & set(pids(daemon).values()))
-        assert everywhere(port, "/api/v1/users/1") == {200}
-        assert everywhere(port, "/added") == {404}
-    finally:
-        assert daemon.stop() == 0, daemon.log.read_text()
 
 
 def test_one_limit_for_all_workers(tmp_path: Path, upstream: Upstream) -> None:

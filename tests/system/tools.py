@@ -409,21 +409,24 @@ class Client:
         return self.buffer
 
 
-@contextlib.contextmanager
-def gateway(
-    folder: Path, upstream: Upstream, *, gateway: str = "", jwt: str = "", ratelimit: str = "",
-    rest: str = "", users: str = "", routes: str = "", listen: str = "",
-    env: dict[str, str] | None = None,
-) -> Iterator[Daemon]:  # fmt: skip
-    """A daemon before an upstream, stopped at the end; it must stop with status 0."""
-    port = free_port()
+def configuration(
+    folder: Path, upstream: Upstream, port: int, *, gateway: str = "", jwt: str = "",
+    ratelimit: str = "", rest: str = "", users: str = "", routes: str = "", listen: str = "",
+) -> str:  # fmt: skip
+    """An INI file of a daemon before an upstream; unless told otherwise limits are no test's business."""
     if "limit = " not in ratelimit and "limits = " not in ratelimit:
         ratelimit = "limit = 100000\n" + ratelimit
-    text = INI.format(
+    return INI.format(
         port=port, folder=folder, upstream=upstream.port, gateway=gateway, jwt=jwt,
         ratelimit=ratelimit, rest=rest, users=users, routes=routes, listen=listen,
     )  # fmt: skip
-    daemon = Daemon(folder, text, port, env)
+
+
+@contextlib.contextmanager
+def gateway(folder: Path, upstream: Upstream, *, env: dict[str, str] | None = None, **options: str) -> Iterator[Daemon]:
+    """A daemon before an upstream (see L{configuration}), stopped at the end; it must stop with status 0."""
+    port = free_port()
+    daemon = Daemon(folder, configuration(folder, upstream, port, **options), port, env)
     try:
         yield daemon
     finally:

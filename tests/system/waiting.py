@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.system.tools import WAIT, Daemon
+from tests.system.tools import WAIT, Client, Daemon, request
 
 ONE, TWO = "workers = 1", "workers = 2"
 
@@ -69,3 +69,12 @@ def children(pid: int, command: str) -> set[int]:
             if command.encode() in Path(f"/proc/{each}/cmdline").read_bytes():
                 found.add(int(each))
     return found
+
+
+def everywhere(port: int, path: str, tok: str = "") -> set[int]:
+    """What connections to any of the workers answer."""
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(Client(port)) for _ in range(16)]
+        for client in clients:
+            client.send(request(path, tok=tok))
+        return {client.answer().status for client in clients}
