@@ -193,6 +193,7 @@ class Crew:
         spare, self._spare = self._spare, None
         if spare is not None:
             self._leaving.add(spare)
+            spare.heard = self._reactor.seconds()  # it has had nothing to say so far
             spare.leave()
 
     def _told(self, worker: Worker, message: Message) -> None:

@@ -85,7 +85,13 @@ def test_no_orphans(tmp_path: Path, upstream: Upstream) -> None:
     """Workers whose supervisor was killed answer what is in flight, and end."""
     held = upstream.answer = Held(DONE)
     with contextlib.suppress(AssertionError), gateway(tmp_path, upstream, gateway=TWO) as daemon:
-        workers = ready(daemon)
+        ready(daemon)
+
+        def processes() -> set[int]:
+            return children(daemon.process.pid, "gateway.workers.child")
+
+        until(lambda: len(processes()) == 3)  # a spare one, too
+        workers = processes()
         with daemon.connect() as client:
             client.send(request("/api/v1/users/1"))
             assert held.asked.wait(WAIT)
@@ -103,7 +109,7 @@ def test_no_orphans(tmp_path: Path, upstream: Upstream) -> None:
             held.go.set()
             assert client.answer().body == b"done"
             assert client.rest() == b""
-        for pid in workers.values():
+        for pid in workers:
             until(lambda pid=pid: gone(pid))
         assert not (tmp_path / "gateway-store" / "socket").exists()  # nor is their store's server left
         assert daemon.rows(1)[0]["status"] == 200
