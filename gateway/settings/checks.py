@@ -16,7 +16,7 @@ from typing import Any
 from gateway.keys import FAMILIES, hmac_key, public_key
 from gateway.settings import limits
 from gateway.settings.folder import Folder
-from gateway.settings.sections import Secret
+from gateway.settings.secret import Secret
 from gateway.settings.text import Problems, Section
 from gateway.stores.url import MOST_PATH, StoreAddress
 
@@ -188,7 +188,9 @@ def jwt(
     @param issuers: whether others vouch for tokens, so that no key is needed here.
     """
     warnings: list[str] = []
-    text, file, key_file = values["secret"], values["secret_file"], values["public_key_file"]
+    text, file, key_file = (
+        values.pop(name) for name in ("secret", "secret_file", "public_key_file")
+    )
     values["secret"] = values["public_key"] = None
     families = {FAMILIES[name] for name in values["algorithms"]}
     keys = ("secret", "secret_file", "public_key_file", "algorithms")

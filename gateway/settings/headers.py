@@ -14,7 +14,7 @@ from typing import Any
 from gateway.settings.checks import Lines
 from gateway.settings.option import BadValue, Option, Type
 from gateway.settings.plans import Reads
-from gateway.settings.sections import HeadersSettings
+from gateway.settings.services import HeadersSettings
 from gateway.settings.text import Problems, Section, Value
 
 #: C{headers.claim.FIELD = claim}; in [headers], C{claim.FIELD}.

@@ -7,7 +7,7 @@ algorithms whose key would be a shared secret.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,20 +16,24 @@ from gateway.jwks import key_ring
 from gateway.keys import FAMILIES
 from gateway.settings import checks
 from gateway.settings.limits import PLAN_NAME
-from gateway.settings.option import LIST, TEXT, BadValue, Option, Type, duration, integer, words
-from gateway.settings.sections import (
-    ASKED,
-    LOCAL,
-    IntrospectionSettings,
-    Secret,
-    option_of,
+from gateway.settings.option import (
+    DAY,
+    LIST,
+    TEXT,
+    BadValue,
+    Option,
+    Type,
+    duration,
+    integer,
+    words,
 )
-from gateway.settings.text import Problems, Section, Value
+from gateway.settings.plans import Reads
+from gateway.settings.secret import Secret
+from gateway.settings.sections import ASKED, LOCAL, option_of
+from gateway.settings.text import Problems, Section
+from gateway.settings.tokens import IntrospectionSettings
 from gateway.urls import safe_url
 
-Reads = Callable[[Option, Section | None, Value | None], Any]
-
-_DAY = 86400.0
 _ALGORITHMS = tuple(name for name, family in FAMILIES.items() if family != "HMAC")
 
 
@@ -125,14 +129,14 @@ ISSUER_OPTIONS: tuple[Option, ...] = (
     Option("ca_file", TEXT, "",
            "Certificates (PEM) that sign its server's. Default: the system's.", "ca.pem"),
     Option("fetch_timeout", duration(0.1, 60), "10s", "For one document."),
-    Option("refresh_min", duration(1, _DAY), "1m",
+    Option("refresh_min", duration(1, DAY), "1m",
            "Its keys are fetched anew before four fifths of their life (max-age of Cache-Control, "
            "1h if it says none) are over; a life is at least this,"),
-    Option("refresh_max", duration(1, 30 * _DAY), "1d", "and at most this."),
+    Option("refresh_max", duration(1, 30 * DAY), "1d", "and at most this."),
     Option("refresh_unknown", duration(0.1, 3600), "10s",
            "Least time between two fetches for a key that is not known. Tokens that name such a "
            "key in between are refused at once."),
-    Option("keep", duration(60, 365 * _DAY), "1d",
+    Option("keep", duration(60, 365 * DAY), "1d",
            "For how long its keys are used when they can't be fetched any more; then 503."),
     Option("waiting", integer(0, 100_000), "100",
            "Requests that may wait for a fetch; the others are refused at once."),

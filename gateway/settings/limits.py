@@ -13,17 +13,16 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from gateway.settings.option import BadValue, Option, Type, duration, integer, spelled, words
+from gateway.settings.option import DAY, BadValue, Option, Type, duration, integer, spelled, words
 
 MOST = 1_000_000_000
-_DAY = 86400.0
 
 #: Windows of one limit: each costs its share of every count.
 _WINDOWS = 8
 
 Windows = tuple[tuple[int, float], ...]
 
-WINDOW = duration(1, 30 * _DAY)
+WINDOW = duration(1, 30 * DAY)
 LIMIT = integer(1, MOST)
 _EXPECTED = f"up to {_WINDOWS} windows such as 10/1s, 100/60s, 5000/1d"
 

@@ -61,6 +61,12 @@ class Option:
         return self.name.replace(".", "_")
 
 
+#: A section as it is declared: what it is for, and its options in the manual's order.
+Declared = tuple[str, tuple[Option, ...]]
+
+#: Seconds.
+DAY = 86400.0
+
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _BYTES = {"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 _AMOUNT = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,6})?) ?([A-Za-z]*)")
@@ -140,6 +146,18 @@ def choice(*words: str) -> Type:
         return text
 
     return Type(parse, expected)
+
+
+#: The mode in which a gate only says what it would refuse.
+SHADOW = "shadow"
+
+
+def mode(gate: str) -> Option:
+    """Whether a gate is in earnest; C{gate}: what passes else."""
+    return Option("mode", choice("enforce", SHADOW), "enforce",
+                  f"shadow: {gate} passes, and is audited (detail: shadow:REASON) and counted as "
+                  "what would have been refused.", SHADOW,
+                  "In shadow mode nothing is refused here.")  # fmt: skip
 
 
 def _yes_no(text: str) -> bool:

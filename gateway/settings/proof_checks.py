@@ -15,7 +15,7 @@ from gateway.admission.certificates import Authorities
 from gateway.keyfile import BadKeys, load, readable_by_others
 from gateway.settings.checks import Lines
 from gateway.settings.folder import Folder
-from gateway.settings.sections import Secret
+from gateway.settings.secret import Secret
 
 #: Names that mean something else already.
 _TAKEN = frozenset(

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from gateway.settings import checks, headers, limits, proof_checks
+from gateway.settings import checks, headers, proof_checks
 from gateway.settings.folder import Folder
 from gateway.settings.issuers import (
     IssuerSettings,
@@ -23,112 +23,25 @@ from gateway.settings.issuers import (
     introspection,
     read_issuers,
 )
-from gateway.settings.option import BadValue, Option
 from gateway.settings.origins import Origins
 from gateway.settings.plans import read_plans
 from gateway.settings.processors import processors as usable
-from gateway.settings.proofs import ApiKeySettings, DpopSettings, MtlsSettings
-from gateway.settings.require import CLAIM, made_when_met, read_requirements
-from gateway.settings.route import (
-    ROUTE_OPTIONS,
-    RouteSettings,
-    canonical,
-    loosened,
-    not_enforced,
-    shadowed,
-)
-from gateway.settings.sections import (
-    ASKED,
-    GATES,
-    LOCAL,
-    OVERRIDABLE,
-    SECTIONS,
-    AssertionSettings,
-    AuditSettings,
-    BodySettings,
-    BreakerSettings,
-    CorsSettings,
-    GatewaySettings,
-    HeadersSettings,
-    IntrospectionSettings,
-    IpSettings,
-    JwtSettings,
-    RateLimitSettings,
-    RequireSettings,
-    UpstreamSettings,
-)
+from gateway.settings.ratelimit import RateLimitSettings
+from gateway.settings.route import not_enforced
+from gateway.settings.routes import Routes, twice
+from gateway.settings.sections import ASKED, LOCAL, MADE, SECTIONS
 from gateway.settings.text import (
     MAX_FILE,
     Problem,
     Problems,
     Section,
     SettingsError,
-    Value,
     nearest,
     sections_of,
 )
-
-_MADE: dict[str, Any] = {
-    "gateway": GatewaySettings,
-    "apikeys": ApiKeySettings,
-    "dpop": DpopSettings,
-    "mtls": MtlsSettings,
-    "ratelimit": RateLimitSettings,
-    "ip": IpSettings,
-    "require": RequireSettings,
-    "headers": HeadersSettings,
-    "cors": CorsSettings,
-    "body": BodySettings,
-    "breaker": BreakerSettings,
-    "assertion": AssertionSettings,
-    "audit": AuditSettings,
-}
-
-#: Paths that no route can have.
-_OWN = ("/health", "/.well-known/gateway/jwks.json")
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """
-    A whole configuration. C{plans} are by name; C{warnings} are sentences for the log;
-    C{origins} says in which line what stands.
-    """
-
-    gateway: GatewaySettings
-    jwt: JwtSettings
-    apikeys: ApiKeySettings
-    dpop: DpopSettings
-    mtls: MtlsSettings
-    ratelimit: RateLimitSettings
-    ip: IpSettings
-    require: RequireSettings
-    headers: HeadersSettings
-    cors: CorsSettings
-    body: BodySettings
-    breaker: BreakerSettings
-    upstream: UpstreamSettings
-    assertion: AssertionSettings
-    audit: AuditSettings
-    plans: tuple[tuple[str, RateLimitSettings], ...]
-    issuers: tuple[IssuerSettings, ...]
-    introspection: IntrospectionSettings | None
-    routes: tuple[RouteSettings, ...]
-    warnings: tuple[str, ...]
-    origins: Origins = field(default_factory=Origins, compare=False, repr=False)
-
-    @property
-    def shadowed(self) -> tuple[str, ...]:
-        """The sections whose gates are in shadow mode where no route says otherwise."""
-        return shadowed({name: getattr(self, name) for name in GATES})
-
-    @property
-    def claim_fields(self) -> frozenset[bytes]:
-        """The fields in which any service gets a claim, lower case, C{-} for C{_} and C{.}."""
-        every = [self.headers, *(route.headers for route in self.routes)]
-        return frozenset(
-            headers.folded(field).encode("ascii") for each in every for field, _ in each.claims
-        )
+from gateway.settings.tokens import IntrospectionSettings
+from gateway.settings.values import Values
+from gateway.settings.whole import Settings
 
 
 def read(path: str, environ: Mapping[str, str]) -> Settings:
@@ -193,6 +106,7 @@ class _Reader:
     ) -> None:
         self._processors = processors
         self.problems = problems
+        self._values = Values(problems)
         self._environ = environ
         self._directory = directory
         self._warnings: list[str] = []
@@ -234,13 +148,11 @@ class _Reader:
         )
         self.problems.add(section.line, section.title, "", "unknown section" + hint)
 
-    # -- common sections
-
     def _settings(
         self, common: dict[str, Section], plans: list[Section], issuers: list[Section],
         routes: list[Section],
     ) -> Settings | None:  # fmt: skip
-        values = {name: self._common(name, common.get(name)) for name in SECTIONS}
+        values = {name: self._values.common(name, common.get(name)) for name in SECTIONS}
         lines = checks.Lines(self.problems, common)
         values["gateway"]["edge"] = values["gateway"]["edge"] or socket.gethostname()
         checks.gateway(values["gateway"], lines, self._processors)
@@ -256,13 +168,12 @@ class _Reader:
         self._warnings += checks.assertion(
             values["assertion"], values["gateway"], lines, self._directory, self._environ
         )
-        made = {name: cls(**values[name]) for name, cls in _MADE.items()}
-        made["jwt"] = _jwt(values["jwt"])
-        made["upstream"] = UpstreamSettings(**values["upstream"])
-        planned = read_plans(plans, values["ratelimit"], lines, self.problems, self._value)
+        made = {name: cls(**values[name]) for name, cls in MADE.items()}
+        planned = read_plans(plans, values["ratelimit"], lines, self.problems, self._values.of)
         checks.cost(values["ratelimit"], planned, lines)
-        found = [self._route(section, made, values, planned) for section in routes]
-        if any(route is not None and route.assertion != "no" for route in found):
+        reads = Routes(self.problems, self._directory, values, made, planned)
+        found = [reads.read(section) for section in routes]
+        if any(route.assertion != "no" for route in found):
             checks.unkept(values["assertion"], lines)
         known = [issuer.name for issuer in others]
         known += [LOCAL] if made["jwt"].has_key else []
@@ -271,7 +182,7 @@ class _Reader:
             check_route(route.issuers, known, section, self.problems)
         if not routes:
             self.problems.add(0, "", "", "no [route /path]; a gateway needs at least one")
-        self._twice(routes)
+        twice(routes, self.problems)
         every = [made["headers"], *(route.headers for route in found)]
         headers.client_address(values["gateway"]["client_address_header"], every, lines)
         if self.problems.found:
@@ -292,7 +203,7 @@ class _Reader:
         asked, of_asked = introspection(values.pop("introspection"), lines, self._directory)
         alone = not sections and asked is None
         self._warnings += checks.jwt(values["jwt"], lines, self._directory, not alone)
-        others, of_others = read_issuers(sections, self.problems, self._value, self._directory)
+        others, of_others = read_issuers(sections, self.problems, self._values.of, self._directory)
         self._warnings += of_asked + of_others
         self._warnings += check_issuers(others, values["jwt"], self.problems, sections)
         return others, asked
@@ -318,171 +229,3 @@ class _Reader:
             if "mtls" in asked and mtls["user"] == "none":
                 self.problems.add(route.options["auth"].line, route.title, "auth",
                                   "[mtls] user does not say who a certificate is")  # fmt: skip
-
-    def _common(self, name: str, section: Section | None) -> dict[str, Any]:
-        declared = {option.name: option for option in SECTIONS[name][1]}
-        found: dict[str, Any] = {"costs": ()} if name == "ratelimit" else {}
-        if name == "headers":
-            found["claims"] = ()
-        for given, value in section.options.items() if section is not None else ():
-            assert section is not None
-            if name == "ratelimit" and given.startswith(limits.COST):
-                found["costs"] += self._cost(section, given, given, value)
-            elif name == "headers" and given.startswith(headers.CLAIM):
-                found["claims"] += headers.claim(section, given, value, self.problems, self._value)
-            elif given not in declared:
-                self.problems.unknown(section, given, value, list(declared))
-        if name == "headers" and section is not None:
-            headers.once(found["claims"], section.line, section, self.problems)
-            found["claims"] = headers.merged({"claims": ()}, found)["claims"]
-        for option in declared.values():
-            value_of = section.options.get(option.name) if section else None
-            found[option.attribute] = self._value(option, section, value_of)
-        return found
-
-    def _cost(
-        self, section: Section, given: str, name: str, value: Value
-    ) -> tuple[tuple[str, int], ...]:
-        """C{cost.POST}; C{given} is the option as it stands in the file."""
-        option = limits.cost_option(name)
-        if option is None:
-            says = "expected cost.METHOD with the method in capitals, such as cost.POST"
-            self.problems.add(value.line, section.title, given, says)
-            return ()
-        option = Option(given, option.type, option.default, "")
-        return ((name[len(limits.COST) :], self._value(option, section, value)),)
-
-    def _value(self, option: Option, section: Section | None, value: Value | None) -> Any:
-        if value is None or value.broken:
-            return option.type.parse(option.default)
-        try:
-            return option.type.parse(value.text)
-        except BadValue as expected:
-            shown = "the value" if option.secret else value.shown
-            assert section is not None
-            says = f"{shown} is not what was expected: {expected}"
-            self.problems.add(value.line, section.title, option.name, says)
-            return option.type.parse(option.default)
-
-    # -- routes
-
-    def _route(
-        self,
-        section: Section,
-        made: dict[str, Any],
-        values: dict[str, dict[str, Any]],
-        plans: dict[str, dict[str, Any]],
-    ) -> RouteSettings:
-        prefix = self._prefix(section)
-        own = {option.name: option for option in ROUTE_OPTIONS}
-        given = {
-            option.attribute: self._value(option, section, section.options.get(option.name))
-            for option in ROUTE_OPTIONS
-        }
-        given["assertion"] = given["assertion"] or values["assertion"]["default"]
-        if "upstream" not in section.options:
-            self.problems.add(section.line, section.title, "upstream",
-                              "missing; a route needs one, e.g. upstream = http://127.0.0.1:9001")  # fmt: skip
-        overrides: dict[str, dict[str, Any]] = {}
-        requirements = read_requirements(section, given, self.problems, self._value)
-        for name, value in section.options.items():
-            if name not in own and not made_when_met(name):
-                self._override(section, name, value, overrides)
-        sections = {name: made[name] for name in OVERRIDABLE}
-        lines = checks.Lines(self.problems, {}, section)
-        own_counter = limits.own_counter(overrides.get("ratelimit", {}))
-        for name, changed in overrides.items():
-            merged = {**values[name], **changed}
-            if name == "ratelimit":
-                merged = limits.merged(values[name], changed)
-                checks.ratelimit(merged, lines, "ratelimit.")
-                checks.cost(merged, {} if own_counter else plans, lines)
-            elif name == "headers":
-                headers.once(changed.get("claims", ()), section.line, section, self.problems)
-                merged = headers.merged(values[name], changed)
-            elif name == "upstream":
-                checks.upstream(merged, lines, self._directory)
-            sections[name] = (
-                _jwt(merged) if name == "jwt"
-                else UpstreamSettings(**merged) if name == "upstream"
-                else _MADE[name](**merged)
-            )  # fmt: skip
-        if given["public"]:
-            # Nobody says who calls: by address, and nothing to tell the service.
-            sections["ratelimit"] = replace(sections["ratelimit"], key="ip")
-            sections["headers"] = replace(sections["headers"], claims=())
-        loose = loosened(sections, made, own_counter, given["public"])
-        sections["upstream_settings"] = sections.pop("upstream")
-        return RouteSettings(
-            prefix=prefix,
-            requirements=requirements,
-            own_counter=own_counter,
-            overrides=tuple(f"{name}.{option}" for name in overrides for option in overrides[name]),
-            loosened=loose,
-            **given,
-            **sections,
-        )
-
-    def _prefix(self, section: Section) -> str:
-        prefix = section.argument
-        plain = prefix.rstrip("/") or "/"
-        if not prefix:
-            self.problems.add(section.line, "route", "", "expected [route /path]")
-        elif not canonical(plain) or prefix.endswith("//"):
-            self.problems.add(section.line, section.title, "",
-                              "a prefix is whole plain segments, such as /api/v1/users")  # fmt: skip
-        elif plain in _OWN:
-            says = f"{plain} is answered by the gateway"
-            self.problems.add(section.line, section.title, "", says)
-        return plain
-
-    def _override(
-        self, section: Section, name: str, value: Value, overrides: dict[str, dict[str, Any]]
-    ) -> None:
-        of, _, option_name = name.partition(".")
-        if of == "ratelimit" and option_name.startswith(limits.COST):
-            own = overrides.setdefault(of, {})
-            own["costs"] = own.get("costs", ()) + self._cost(section, name, option_name, value)
-            return
-        if of == "headers" and option_name.startswith(headers.CLAIM):
-            own = overrides.setdefault(of, {})
-            own["claims"] = own.get("claims", ()) + headers.claim(section, name, value, self.problems, self._value)
-            return
-        known = {option.name: option for option in SECTIONS[of][1]} if of in SECTIONS else {}
-        option = known.get(option_name)
-        if option is not None and (of not in OVERRIDABLE or not option.per_route):
-            self.problems.add(value.line, section.title, name,
-                              f"[{of}] {option_name} holds for all; a route can't override it")  # fmt: skip
-        elif option is None:
-            every = (
-                [each.name for each in ROUTE_OPTIONS]
-                + [CLAIM + "NAME"]
-                + [
-                    f"{of}.{each.name}"
-                    for of in OVERRIDABLE
-                    for each in SECTIONS[of][1]
-                    if each.per_route
-                ]
-            )
-            hint = nearest(name, every) or (
-                f"; a route has {', '.join(each.name for each in ROUTE_OPTIONS)}, and section.option"
-            )
-            self.problems.add(value.line, section.title, name, "unknown option" + hint)
-        else:
-            overrides.setdefault(of, {})[option.attribute] = self._value(
-                Option(name, option.type, option.default, ""), section, value
-            )
-
-    def _twice(self, routes: list[Section]) -> None:
-        seen: dict[str, int] = {}
-        for section in routes:
-            prefix = section.argument.rstrip("/") or "/"
-            if prefix in seen:
-                self.problems.add(section.line, section.title, "",
-                                  f"this prefix has a route already, in line {seen[prefix]}")  # fmt: skip
-            seen.setdefault(prefix, section.line)
-
-
-def _jwt(values: dict[str, Any]) -> JwtSettings:
-    kept = {name: value for name, value in values.items() if name in JwtSettings.__slots__}
-    return JwtSettings(**kept)

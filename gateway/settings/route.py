@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from gateway.settings.clients import BodySettings, CorsSettings, IpSettings, RequireSettings
 from gateway.settings.limits import Windows, told
-from gateway.settings.option import LIST, TEXT, YES_NO, BadValue, Option, Type
+from gateway.settings.option import LIST, SHADOW, TEXT, YES_NO, BadValue, Option, Type
 from gateway.settings.proofs import (
     AUTH,
     DpopSettings,
@@ -22,20 +23,11 @@ from gateway.settings.proofs import (
     dpop_loosened,
     mtls_loosened,
 )
+from gateway.settings.ratelimit import RateLimitSettings
 from gateway.settings.require import REQUIRE_OPTIONS, Requirements
-from gateway.settings.sections import (
-    GATES,
-    SHADOW,
-    BodySettings,
-    BreakerSettings,
-    CorsSettings,
-    HeadersSettings,
-    IpSettings,
-    JwtSettings,
-    RateLimitSettings,
-    RequireSettings,
-    UpstreamSettings,
-)
+from gateway.settings.sections import GATES
+from gateway.settings.services import BreakerSettings, HeadersSettings, UpstreamSettings
+from gateway.settings.tokens import JwtSettings
 
 
 @dataclass(frozen=True, slots=True)
