@@ -27,7 +27,7 @@ from gateway.admission.windows import refused_lines
 from gateway.answers import refuse
 from gateway.exchange import Exchange, exchange_of
 from gateway.http.request import Request
-from gateway.shell import Shell
+from gateway.shell import Shell, answer_late
 from gateway.terms import Terms
 from gateway.verdicts import Reason, Refused
 
@@ -90,12 +90,7 @@ class Authenticated(Shell):
         def again(_: object) -> None:
             face.on_cut = None
             result = self._look(request, face, exchange, raw, self._now(), since)
-            if isinstance(result, bytes):
-                if type(request) is Request:
-                    request.write_whole(result)
-                else:
-                    request.write(result)
-                    request.finish()
+            answer_late(request, result)
 
         def failed(failure: Failure) -> None:
             face.on_cut = None

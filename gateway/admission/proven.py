@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from twisted.python.failure import Failure
 from twisted.web.resource import IResource
 from twisted.web.server import NOT_DONE_YET
 
@@ -25,7 +24,7 @@ from gateway.admission.windows import Count
 from gateway.answers import refuse
 from gateway.exchange import Exchange, exchange_of
 from gateway.http.request import Request
-from gateway.shell import Shell
+from gateway.shell import Shell, afterwards
 from gateway.verdicts import Reason, Refused
 
 _UNPROVEN = Refused(Reason.PROOF, lines=challenge(Reason.PROOF))
@@ -100,30 +99,14 @@ class Proven(Shell):
 
     def _counted(self, counting: Pending) -> None:
         """The store has said whether the proof is new, or nobody can."""
-        request, (proof, now) = counting.request, counting.context
-        ours = type(request) is Request
-        try:
-            face, exchange = (request, request.exchange) if ours else exchange_of(request)
-            face.on_cut = None
-            if counting.count is None:
-                result: Any = refuse(face, exchange, _STORE)
-            else:
-                result = self._judge(request, face, exchange, proof, now, counting.count)
-            if isinstance(result, bytes) and not ours:
-                request.write(result)
-                request.finish()
-            elif isinstance(result, bytes):
-                request.write_whole(result)
-        except Exception:
-            # There is no caller to see to it, and others wait for their counts.
-            if ours:
-                request.channel.site.broken(request)
-            else:
-                request.processingFailed(Failure())
+        proof, now = counting.context
+        afterwards(counting.request, self._judge, proof, now, counting.count)
 
     def _judge(
         self, request: Any, face: Any, exchange: Exchange, proof: Proof, now: float, count: Any
     ) -> Any:
+        if count is None:
+            return refuse(face, exchange, _STORE)
         if not count.allowed:
             if count.full:
                 refused = Refused(Reason.PROOF_MEMORY, retry_after=max(1, count.retry_after))

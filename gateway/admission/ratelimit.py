@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from twisted.python.failure import Failure
 from twisted.web.resource import IResource
 from twisted.web.server import NOT_DONE_YET
 
@@ -24,7 +23,7 @@ from gateway.answers import refuse
 from gateway.exchange import Exchange, exchange_of
 from gateway.http.request import Request
 from gateway.interfaces import IBuckets
-from gateway.shell import Shell
+from gateway.shell import Shell, afterwards
 from gateway.terms import Terms
 from gateway.verdicts import Reason, Refused
 
@@ -112,31 +111,17 @@ class RateLimited(Shell):
 
     def counted(self, counting: Pending) -> None:
         """The count is known, or nobody can say."""
-        request, count = counting.request, counting.count
-        ours = type(request) is Request
-        try:
-            face, exchange = (request, request.exchange) if ours else exchange_of(request)
-            face.on_cut = None
-            if count is None:
-                shadowed = self._passes(exchange, _STORE)
-                result: Any = (
-                    self._inner.render(request) if shadowed else refuse(face, exchange, _STORE)
-                )
-            else:
-                # A store's clock may be behind ours; no client is told a negative time.
-                now = min(counting.now, count.reset_at * 1_000_000)
-                result = self.judge(request, face, exchange, count, now)
-            if isinstance(result, bytes) and not ours:
-                request.write(result)
-                request.finish()
-            elif isinstance(result, bytes):
-                request.write_whole(result)
-        except Exception:
-            # There is no caller to see to it, and others wait for their counts.
-            if ours:
-                request.channel.site.broken(request)
-            else:
-                request.processingFailed(Failure())
+        afterwards(counting.request, self._act, counting)
+
+    def _act(self, request: Any, face: Any, exchange: Exchange, counting: Pending) -> Any:
+        count = counting.count
+        if count is None:
+            if self._passes(exchange, _STORE):
+                return self._inner.render(request)
+            return refuse(face, exchange, _STORE)
+        # A store's clock may be behind ours; no client is told a negative time.
+        now = min(counting.now, count.reset_at * 1_000_000)
+        return self.judge(request, face, exchange, count, now)
 
 
 def limit_key(exchange: Exchange, kind: str) -> str | None:
