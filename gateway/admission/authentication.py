@@ -60,7 +60,10 @@ class Authenticated(Shell):
         raw = bearer(face.authorization)
         if isinstance(raw, Refused):
             return refuse(face, exchange, raw)
-        now = self._now()
+        return self._first(request, face, exchange, raw, self._now())
+
+    def _first(self, request: Any, face: Any, exchange: Exchange, raw: bytes, now: float) -> Any:
+        """Somebody comes with a token."""
         return self._look(request, face, exchange, raw, now, now)
 
     def _look(
@@ -120,18 +123,8 @@ class Guarded(Authenticated):
         super().__init__(inner, tokens, terms, now)
         self._limit = limit
 
-    def render(self, request: Any) -> Any:
+    def _first(self, request: Any, face: Any, exchange: Exchange, raw: bytes, now: float) -> Any:
         """Known tokens go on whatever their address has sent."""
-        if type(request) is Request:
-            face, exchange = request, request.exchange
-        else:
-            face, exchange = exchange_of(request)
-        if exchange.identity is not None:
-            return self._inner.render(request)
-        raw = bearer(face.authorization)
-        if isinstance(raw, Refused):
-            return refuse(face, exchange, raw)
-        now = self._now()
         if raw not in self._tokens:
             count = self._limit.exceeded(_address_key(exchange), int(now * 1_000_000))
             if count is not None:
@@ -141,7 +134,7 @@ class Guarded(Authenticated):
                 if shadow is None or not shadow.passes("ratelimit", exchange, refusal):
                     face.add_lines(refused_lines(count))
                     return refuse(face, exchange, refusal)
-        return self._look(request, face, exchange, raw, now, now)
+        return super()._first(request, face, exchange, raw, now)
 
     def _refuse(self, face: Any, exchange: Exchange, refused: Refused, now: float) -> Any:
         """What nobody could say anything about is not counted against its address."""
