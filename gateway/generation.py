@@ -45,7 +45,7 @@ from gateway.http.keyed import KeyedHeads
 from gateway.http.site import Limits, Site
 from gateway.http.sweep import Sweep
 from gateway.issuers.sources import Sources
-from gateway.settings import GatewaySettings, Settings
+from gateway.settings import Settings
 from gateway.stores.failover import Failover
 from gateway.stores.memory import MemoryBuckets
 from gateway.upstream.targets import Targets
@@ -141,7 +141,7 @@ def generation(
     heads = _heads(settings)
     heads.vouched = tokens.values
     return Generation(
-        settings, rules, targets, sources, tokens, refused, proofs, heads, _limits(gateway),
+        settings, rules, targets, sources, tokens, refused, proofs, heads, Limits.of(gateway),
         chain(parts),
     )
 
@@ -199,19 +199,6 @@ def _proofs(settings: Settings, rules: Rules, lasting: Lasting) -> Proofs | None
 
     shared = lasting.buckets if isinstance(lasting.buckets, Failover) else None
     return proofs_of(settings, rules.of, in_thread, shared, lasting.revoked)
-
-
-def _limits(gateway: GatewaySettings) -> Limits:
-    return Limits(
-        header_timeout=gateway.header_timeout,
-        body_timeout=gateway.body_timeout,
-        send_timeout=gateway.send_timeout,
-        idle_timeout=gateway.idle_timeout,
-        max_head=gateway.max_head,
-        max_request_line=gateway.max_request_line,
-        max_connections=gateway.max_connections,
-        max_connections_per_ip=gateway.max_connections_per_ip,
-    )
 
 
 def beat(settings: Settings) -> float:

@@ -16,6 +16,7 @@ from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
+from gateway.http.bounds import Bounds
 from gateway.http.client import UpstreamConnection
 from gateway.http.response_heads import ResponseHeads
 from gateway.http.sweep import NEVER, Sweep
@@ -25,7 +26,7 @@ _OUR_FAULT = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.EADDRNO
 
 
 @dataclass(frozen=True, slots=True)
-class PoolLimits:
+class PoolLimits(Bounds):
     """Bounds of one target: seconds and counts, as in the INI's [upstream]."""
 
     response_timeout: float = 60.0

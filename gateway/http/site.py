@@ -16,6 +16,7 @@ from twisted.internet.protocol import ServerFactory
 from twisted.logger import Logger
 from twisted.web.resource import IResource
 
+from gateway.http.bounds import Bounds
 from gateway.http.channel import Channel
 from gateway.http.heads import RequestHeads
 from gateway.http.request import Request
@@ -23,7 +24,7 @@ from gateway.http.sweep import Sweep
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Bounds):
     """Bounds of the client's side: seconds, bytes and counts. 0 per address: none."""
 
     header_timeout: float = 10.0

@@ -124,16 +124,7 @@ class Targets:
         endpoint = self._endpoint(host, port, settings.connect_timeout)
         if scheme == "https":
             endpoint = wrapClientTLS(client_tls(host, signers), endpoint)
-        limits = PoolLimits(
-            response_timeout=settings.response_timeout,
-            read_timeout=settings.read_timeout,
-            connections=settings.connections,
-            queue=settings.queue,
-            queue_timeout=settings.queue_timeout,
-            idle_connections=settings.idle_connections,
-            idle_timeout=settings.idle_timeout,
-        )
-        return Pool(endpoint, self._heads, self._sweep, limits)
+        return Pool(endpoint, self._heads, self._sweep, PoolLimits.of(settings))
 
     def _endpoint(self, host: str, port: int, timeout: float) -> IStreamClientEndpoint:
         if isIPAddress(host):
