@@ -8,7 +8,7 @@ from twisted.internet import tcp, unix
 from twisted.internet.interfaces import IFileDescriptorReceiver
 from twisted.python.failure import Failure
 
-from gateway.reactor.stream import Native
+from gateway.reactor.native import Native
 
 #: Seconds until a descriptor that did not fit into a full socket is tried again.
 RETRY = 0.01
