@@ -10,19 +10,16 @@ socket drives its producer; while a body streams, its taker drives the socket.
 
 from __future__ import annotations
 
-import socket
-import struct
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
-from twisted.internet.protocol import Protocol
+from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.python.failure import Failure
 from twisted.web.server import NOT_DONE_YET
 from zope.interface import implementer
 
 from gateway.http.body import HOLD, Body
 from gateway.http.faults import HeadFault
+from gateway.http.line import ANSWER, CLOSED, DRAIN, HEAD, IDLE, Line
 from gateway.http.request import Request
 from gateway.http.sweep import NEVER
 from gateway.http.wire import writer_of
@@ -32,45 +29,30 @@ if TYPE_CHECKING:
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
-#: What the connection waits for; the name of the deadline that is running.
-IDLE, HEAD, ANSWER, DRAIN, CLOSED = "idle", "head", "answer", "drain", "closed"
-
 #: How often a half-closed client is asked whether it is still there (see _probe).
 PROBES = 2
 
 
-@implementer(IHalfCloseableProtocol, IPushProducer)
-class Channel(Protocol):
+@implementer(IHalfCloseableProtocol)
+class Channel(Line):
     """
-    One client's connection.
+    One client's connection: its requests and their answers.
 
-    @ivar deadline: when L{expire} is due, in the sweep's seconds.
     @ivar peer: the peer's address as text, or C{None} for a UNIX socket.
     @ivar door: the factory of the port it came through, where there are several.
-    @ivar write: sends bytes, at once where that is possible.
     """
 
-    transport: Any
-    write: Callable[[bytes], object]
     door: object = None
 
     def __init__(self, site: Site) -> None:
-        self.site = site
-        self.deadline = NEVER
+        super().__init__(site)
         self.peer: str | None = None
-        self._state = IDLE
         self._buffer = b""
         self._scanned = 0
         self._request: Request | None = None
         self._body: Body | None = None
         self._advancing = False
-        self._reading = True
-        self._half_closed = False
         self._probes = 0
-        self._producer: Any = None
-        self._slow = False
-        self._acked = -1
-        self._drained = 0
         self._idle = 0.0
 
     # -- the socket's events
@@ -125,7 +107,7 @@ class Channel(Protocol):
             self._feed_body(data)
         elif self._request is None:
             if self._state is DRAIN:
-                self._drain(len(data))
+                self.drain(len(data))
             elif self._state is not CLOSED:
                 if self._buffer:
                     data = self._buffer + data
@@ -148,10 +130,10 @@ class Channel(Protocol):
         elif self._request is None or self._body is not None:
             self.abort()
         else:
-            self._rearm()
+            self.rearm()
 
     def writeConnectionLost(self) -> None:
-        """Our half is closed (see L{_linger}): nothing to do."""
+        """Our half is closed (see L{end}): nothing to do."""
 
     def connectionLost(self, reason: Failure | None = None) -> None:
         """The connection is gone; whatever was under way is told."""
@@ -259,7 +241,7 @@ class Channel(Protocol):
         if self._request is None:
             self._next()
         else:
-            self._rearm()
+            self.rearm()
 
     def _broken_body(self, body: Body) -> None:
         """Bad chunk framing: 400 if nothing has been answered yet, else cut; never go on."""
@@ -331,33 +313,11 @@ class Channel(Protocol):
         self._close(unread=True)
 
     def _close(self, unread: bool) -> None:
-        """
-        Close after what is written has left. With something unread, or maybe on its way,
-        linger: a reset would destroy the answer (RFC 9112 section 9.6).
-        """
-        unread = (unread or bool(self._buffer)) and not self._half_closed
-        half_close = getattr(self.transport, "loseWriteConnection", None)
+        """Close after what is written has left; C{unread}: more than the buffer is not read."""
+        unread = unread or bool(self._buffer)
         self._buffer = b""
         self._body = None
-        if unread and half_close is not None:
-            self._state = DRAIN
-            self.deadline = self.site.sweep.after(1.0)
-            half_close()
-            self.resume_reading()
-        else:
-            self._state = CLOSED
-            self._watch_progress()
-            self.transport.loseConnection()
-
-    def _drain(self, count: int) -> None:
-        self._drained += count
-        if self._drained > HOLD:
-            self._end_drain()
-
-    def _end_drain(self) -> None:
-        self._state = CLOSED
-        self._watch_progress()
-        self.transport.loseConnection()
+        self.end(unread)
 
     def abort(self) -> None:
         """Cut the connection at once; nothing more is written."""
@@ -383,55 +343,9 @@ class Channel(Protocol):
         """Tell a client that waits for it to send its body (RFC 9110 section 10.1.1)."""
         self.write(CONTINUE)
 
-    # -- flow, both ways
-
-    def pause_reading(self) -> None:
-        """Stop reading the client's socket; a body that is held up by us is not late."""
-        if self._reading:
-            self._reading = False
-            self._rearm()
-            self.transport.pauseProducing()
-
-    def resume_reading(self) -> None:
-        """Read the client's socket again."""
-        if not self._reading and not self._half_closed:
-            self._reading = True
-            if self._state is ANSWER:
-                self._rearm()
-            self.transport.resumeProducing()
-
-    def register_producer(self, producer: Any, streaming: bool) -> None:
-        """Let the client's socket drive the one who makes the answer."""
-        self._producer = producer
-        self.transport.registerProducer(self, streaming)
-
-    def unregister_producer(self) -> None:
-        """No more is to come of this answer."""
-        self._producer = None
-        self._slow = False
-        self.transport.unregisterProducer()
-
-    def pauseProducing(self) -> None:
-        """The client is slow: stop the source, and give the client C{send_timeout}."""
-        self._slow = True
-        self._watch_progress()
-        if self._producer is not None:
-            self._producer.pauseProducing()
-
-    def resumeProducing(self) -> None:
-        """The client has taken what there was."""
-        if self._slow:
-            self._slow = False
-            self._rearm()
-        if self._producer is not None:
-            self._producer.resumeProducing()
-
-    def stopProducing(self) -> None:
-        """The transport is gone; L{connectionLost} follows and tells everybody."""
-
     # -- time
 
-    def _rearm(self) -> None:
+    def rearm(self) -> None:
         """While an answer is under way: whom are we waiting for, and how long?"""
         limits, sweep = self.site.limits, self.site.sweep
         if self._slow:
@@ -448,12 +362,12 @@ class Channel(Protocol):
         if self._state is HEAD:
             self.refuse(408)
         elif self._state is DRAIN:
-            self._end_drain()
+            self.shut()
         elif self._state is IDLE:
             self._close(unread=False)
         elif self._slow or self._state is CLOSED:
             # A slow reader may be slow, but it must take something.
-            if not self._watch_progress():
+            if not self.progressed():
                 self.abort()
         elif self._state is ANSWER and self._body is not None and self._request is not None:
             self._late_body(self._request, self._body)
@@ -471,12 +385,6 @@ class Channel(Protocol):
             else:
                 request.fault(408)
 
-    def _watch_progress(self) -> bool:
-        """Wait C{send_timeout} for the client to take more; whether it has since the last look."""
-        acked, self._acked = self._acked, bytes_acked(self.transport)
-        self.deadline = self.site.sweep.after(self.site.limits.send_timeout)
-        return acked != self._acked
-
     def _probe(self) -> None:
         """
         Find out whether a half-closed client is still there.
@@ -488,18 +396,6 @@ class Channel(Protocol):
         """
         request = self._request
         self._probes += 1
-        self._rearm()
+        self.rearm()
         if request is not None and not request.started and request.head.http11:
             self.write(CONTINUE)
-
-
-def bytes_acked(transport: Any) -> int:
-    """
-    Bytes the client's kernel has acknowledged so far (C{tcpi_bytes_acked} of Linux's
-    C{TCP_INFO}), or -1 where nobody knows.
-    """
-    try:
-        info = transport.getHandle().getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 128)
-        return int(struct.unpack_from("Q", info, 120)[0])
-    except (AttributeError, OSError, ValueError, struct.error):
-        return -1
