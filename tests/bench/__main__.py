@@ -137,6 +137,16 @@ def _latency(run: Bench, results: dict[str, Any], peers: tuple[str, ...], rate: 
         results["skipped"]["latency"] = f"failed: {error}"
 
 
+def ready(name: str, why: str, load_cpu: int) -> bool:
+    """On the load's processor, with all the descriptors it may have; not, and told so, where there is a reason why."""
+    if why:
+        log(f"{name}: {why}")
+        return False
+    descriptors(0)
+    os.sched_setaffinity(0, {load_cpu})
+    return True
+
+
 def log(line: str) -> None:
     """Progress."""
     print(line, file=sys.stderr, flush=True)
@@ -157,12 +167,8 @@ def main(argv: list[str] | None = None) -> int:
     if asked.source:
         results = json.loads(asked.source.read_text())
     else:
-        why = missing()
-        if why:
-            log(f"bench: {why}")
+        if not ready("bench", missing(), asked.load_cpu):
             return 3
-        descriptors(0)
-        os.sched_setaffinity(0, {asked.load_cpu})
         results = measure(asked)
     if asked.json:
         asked.json.write_text(json.dumps(results, indent=1))

@@ -26,7 +26,7 @@ from typing import Any
 
 from gateway.admission.windows import SlidingWindow
 from gateway.stores.memory import MemoryBuckets
-from tests.bench.__main__ import log, processors
+from tests.bench.__main__ import log, processors, ready
 from tests.bench.idle import Idle, descriptors
 from tests.bench.load import Count, Load, wrk
 from tests.bench.measure import SETTLE, WARM, Bench, audited, bench, slice_of
@@ -211,12 +211,8 @@ def main(argv: list[str] | None = None) -> int:
     asked.parts = asked.parts.split(",")
     asked.rounds = asked.rounds or (2 if asked.quick else 10)
     asked.seconds = asked.seconds or (1 if asked.quick else 3)
-    why = missing()
-    if why:
-        log(f"growth: {why}")
+    if not ready("growth", missing(), asked.load_cpu):
         return 3
-    descriptors(0)
-    os.sched_setaffinity(0, {asked.load_cpu})
     results = measure(asked)
     if asked.json:
         asked.json.write_text(json.dumps(results, indent=1))

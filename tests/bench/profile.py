@@ -11,7 +11,6 @@ and symbol: the kernel, the interpreter, OpenSSL, SQLite, all threads.
 from __future__ import annotations
 
 import argparse
-import os
 import pstats
 import re
 import shutil
@@ -19,7 +18,7 @@ import subprocess
 import sys
 from collections import defaultdict
 
-from tests.bench.__main__ import log, processors
+from tests.bench.__main__ import log, processors, ready
 from tests.bench.cases import Case, chosen
 from tests.bench.load import PATH, Count, Load, wrk
 from tests.bench.measure import Bench, bench
@@ -110,10 +109,8 @@ def main(argv: list[str] | None = None) -> int:
     why = missing() or case.skip
     if case.refused == 429:
         why = "the first answers of 429 are others: profile get or 401"
-    if why:
-        log(f"profile: {why}")
+    if not ready("profile", why, asked.load_cpu):
         return 3
-    os.sched_setaffinity(0, {asked.load_cpu})
     with bench(asked.peer_cpu, asked.load_cpu, 1, asked.seconds, log) as run:
         print(by_function(run, case, asked.top), flush=True)
         print("\n" + by_symbol(run, case, asked.top))

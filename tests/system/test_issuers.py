@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -29,12 +29,18 @@ def section(provider: Child, name: str = "corp", **options: str) -> str:
     return f"[issuer {name}]\n" + "".join(f"{option} = {value}\n" for option, value in given.items() if value)
 
 
-def until(daemon: Daemon, text: str) -> None:
-    """Wait until the log says that."""
-    deadline = time.monotonic() + WAIT
-    while text not in daemon.log.read_text():
-        assert time.monotonic() < deadline, daemon.log.read_text()
-        time.sleep(0.01)
+@contextlib.contextmanager
+def keyless(folder: Path, upstream: Upstream, rest: str, **env: str) -> Iterator[Daemon]:
+    """A daemon whose [jwt] has no key, stopped at the end."""
+    port = free_port()
+    text = f"[gateway]\nlisten = tcp:{port}:interface=127.0.0.1\n[audit]\ndatabase = {folder}/a.sqlite3\n{rest}"
+    text += f"[route /api/v1/users]\nupstream = http://127.0.0.1:{upstream.port}\n"
+    daemon = Daemon(folder, text, port, env)
+    try:
+        yield daemon
+    finally:
+        status = daemon.stop()
+    assert status == 0
 
 
 def test_a_token_of_an_issuer(tmp_path: Path, upstream: Upstream, provider: Child) -> None:
@@ -58,15 +64,9 @@ def test_a_token_of_an_issuer(tmp_path: Path, upstream: Upstream, provider: Chil
 
 def test_without_a_local_key(tmp_path: Path, upstream: Upstream, provider: Child) -> None:
     """With an issuer [jwt] needs no key; then nobody else's tokens pass."""
-    text = f"[gateway]\nlisten = tcp:{{port}}:interface=127.0.0.1\n[audit]\ndatabase = {tmp_path}/a.sqlite3\n{section(provider)}"
-    text += f"[route /api/v1/users]\nupstream = http://127.0.0.1:{upstream.port}\n"
-    port = free_port()
-    daemon = Daemon(tmp_path, text.format(port=port), port)
-    try:
+    with keyless(tmp_path, upstream, section(provider)) as daemon:
         assert daemon.get(tok=provider.token()).status == 200
         assert daemon.get().error == "Token validation failed"
-    finally:
-        assert daemon.stop() == 0
 
 
 def test_several_issuers_on_one_route(tmp_path: Path, upstream: Upstream, provider: Child) -> None:
@@ -90,6 +90,7 @@ def test_50_rotations_under_load(tmp_path: Path, upstream: Upstream, provider: C
     current = [provider.token()]
     done = threading.Event()
     asked = [0]
+    answered = threading.Condition()
 
     def load() -> None:
         with daemon.connect() as client:
@@ -97,25 +98,28 @@ def test_50_rotations_under_load(tmp_path: Path, upstream: Upstream, provider: C
                 raw = current[0]
                 client.send(request("/api/v1/users/7", tok=raw))
                 answer = client.answer()
-                asked[0] += 1
-                if answer.status != 200:
-                    wrong.append((answer.status, answer.body))
+                with answered:
+                    asked[0] += 1
+                    if answer.status != 200:
+                        wrong.append((answer.status, answer.body))
+                    answered.notify()
 
     with gateway(tmp_path, upstream, rest=section(provider)) as daemon:
         assert daemon.get(tok=current[0]).status == 200
         threads = [threading.Thread(target=load) for _ in range(4)]
         for thread in threads:
             thread.start()
-        for _ in range(50):
-            provider.control(rotate=True)
-            time.sleep(0.11)  # what refresh_unknown asks for: the provider's pace, not a wait for us
-            current[0] = provider.token()
-            before = asked[0]
-            while asked[0] < before + 8 and not wrong:
-                time.sleep(0.001)
-        done.set()
-        for thread in threads:
-            thread.join(WAIT)
+        try:
+            for _ in range(50):
+                provider.control(rotate=True)
+                time.sleep(0.11)  # what refresh_unknown asks for: the provider's pace, not a wait for us
+                current[0] = provider.token()
+                with answered:
+                    assert answered.wait_for(lambda enough=asked[0] + 8: wrong or asked[0] >= enough, WAIT)
+        finally:
+            done.set()
+            for thread in threads:
+                thread.join(WAIT)
     assert wrong == []
     assert provider.control()["counts"]["/jwks"] == 51
 
@@ -152,14 +156,14 @@ def test_an_issuer_that_is_away_at_the_start(tmp_path: Path, upstream: Upstream,
     """The gateway starts without the issuer; its tokens get 503 until it is there, others pass."""
     provider.control(mode="error")
     with gateway(tmp_path, upstream, rest=section(provider, refresh_min="1s")) as daemon:
-        until(daemon, "can't be fetched: discovery: answered 500; there are none yet")
+        daemon.logged("can't be fetched: discovery: answered 500; there are none yet")
         answer = daemon.get(tok=provider.token())
         assert (answer.status, answer.error) == (503, "Service unavailable")
         assert int(answer["Retry-After"]) >= 1
         assert daemon.get().status == 200
         assert len(daemon.rows(1, "reason = 'keys'")) == 1
         provider.control(mode="ok")
-        until(daemon, "keys k0 (ES256)")
+        daemon.logged("keys k0 (ES256)")
         assert daemon.get(tok=provider.token()).status == 200
 
 
@@ -168,7 +172,7 @@ def test_an_issuer_that_lies(tmp_path: Path, upstream: Upstream, provider: Child
     """An issuer that calls itself otherwise, leads to link-local addresses or floods gives no keys, and the log says why."""
     provider.control(mode=mode)
     with gateway(tmp_path, upstream, rest=section(provider)) as daemon:
-        until(daemon, says)
+        daemon.logged(says)
         assert daemon.get(tok=provider.token()).status == 503
 
 
@@ -178,22 +182,16 @@ def test_reload(tmp_path: Path, upstream: Upstream, provider: Child) -> None:
         good = provider.token()
         assert daemon.get(tok=good).status == 200
         text = daemon.ini.read_text()
-        daemon.ini.write_text(text.replace("[ratelimit]", "[ratelimit]\nburst = 3"))
-        daemon.process.send_signal(signal.SIGHUP)
-        until(daemon, "reloaded: 1 routes")
+        assert "reloaded: 1 routes" in daemon.reload(text.replace("[ratelimit]", "[ratelimit]\nburst = 3"))
         assert daemon.get(tok=good).status == 200
         provider.control(rotate=True, keep=0)
-        daemon.process.send_signal(signal.SIGHUP)
-        until(daemon, "keys k1 (ES256); gone: k0 (ES256)")
+        daemon.reload()
+        daemon.logged("keys k1 (ES256); gone: k0 (ES256)")
         assert daemon.get(tok=good).error == "Invalid token signature"
         good = provider.token()
         assert daemon.get(tok=good).status == 200
-        daemon.ini.write_text(text.partition("[issuer")[0] + "[route /api/v1/users]" + text.partition("[route /api/v1/users]")[2])
-        daemon.process.send_signal(signal.SIGHUP)
-        deadline = time.monotonic() + WAIT
-        while daemon.log.read_text().count("reloaded: 1 routes") < 3:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        without = text.partition("[issuer")[0] + "[route /api/v1/users]" + text.partition("[route /api/v1/users]")[2]
+        assert "reloaded: 1 routes" in daemon.reload(without)
         assert daemon.get(tok=good).error == "Invalid token signature"
         assert daemon.get().status == 200
 
@@ -212,11 +210,7 @@ def test_introspection(tmp_path: Path, upstream: Upstream, provider: Child) -> N
     """An opaque token is asked about once and passes; an unknown one gets 401; while the server is away 503, and who is known goes on."""
     rest = f"[introspection]\nurl = {provider.iss}/introspect\nclient_id = gateway\nclient_secret = ${{ASKS}}\nrefused_for = 1s\nfailures = 1000\n"
     provider.control(answers={"opaque": {"active": True, "sub": "bob", "role": ["a", "b"]}})
-    port = free_port()
-    text = f"[gateway]\nlisten = tcp:{port}:interface=127.0.0.1\n[audit]\ndatabase = {tmp_path}/a.sqlite3\n{rest}"
-    text += f"[route /api/v1/users]\nupstream = http://127.0.0.1:{upstream.port}\n"
-    daemon = Daemon(tmp_path, text, port, {"ASKS": "introspection-secret"})
-    try:
+    with keyless(tmp_path, upstream, rest, ASKS="introspection-secret") as daemon:
         for _ in range(3):
             assert daemon.get(tok="opaque").status == 200
         assert upstream.calls[-1].values("X-User-ID") == ["bob"]
@@ -227,6 +221,4 @@ def test_introspection(tmp_path: Path, upstream: Upstream, provider: Child) -> N
         answer = daemon.get(tok="another")
         assert (answer.status, answer.error) == (503, "Service unavailable")
         assert daemon.get(tok="opaque").status == 200
-    finally:
-        assert daemon.stop() == 0
     assert "introspection-secret" not in daemon.log.read_text()

@@ -12,7 +12,6 @@ import socket
 import sqlite3
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
@@ -145,8 +144,7 @@ def test_a_full_disk_fails_no_request(tmp_path: Path, upstream: Upstream) -> Non
         size = (tmp_path / "audit.sqlite3-wal").stat().st_size
         soft, hard = resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
         assert [daemon.get().status for _ in range(100)] == [200] * 100
-        while b"audit" not in daemon.log.read_bytes():
-            threading.Event().wait(0.01)
+        daemon.logged("audit")
         assert len(daemon.rows()) < 101
         resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE, (soft, hard))
         assert len(daemon.rows(101)) == 101

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.tools import SECRET, WAIT, Daemon, Upstream, gateway, request, token
+from tests.system.tools import SECRET, WAIT, Client, Daemon, Upstream, gateway, request, token
+from tests.system.waiting import until
 
 
 def part(value: object) -> str:
@@ -156,25 +157,30 @@ def test_row_13_no_http2(shared: Daemon) -> None:
     assert shared.ask(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").status == 505
 
 
+def served(daemon: Daemon, count: int) -> list[Client]:
+    """So many connections, each answered once and open."""
+    clients = [daemon.connect() for _ in range(count)]
+    for client in clients:
+        client.send(request("/api/v1/users/1"))
+        assert client.answer().status == 200
+    return clients
+
+
 def test_cap_per_address(tmp_path: Path, upstream: Upstream) -> None:
     """Row 14: beyond max_connections_per_ip further connections are closed, then there is room again."""
     with gateway(tmp_path, upstream, gateway="max_connections_per_ip = 3") as daemon:
-        clients = [daemon.connect() for _ in range(3)]
-        for client in clients:
-            client.send(request("/api/v1/users/1"))
-            assert client.answer().status == 200
+        clients = served(daemon, 3)
         with daemon.connect() as fourth:
             fourth.send(request("/api/v1/users/1"))
             assert fourth.rest() == b""
         clients[0].sock.close()
-        for _ in range(100):
+
+        def room() -> bool:
             with daemon.connect() as again:
                 again.send(request("/api/v1/users/1"))
-                if again.rest() if not again.more() else again.buffer:
-                    break
-            threading.Event().wait(0.02)
-        else:
-            raise AssertionError("no room again")
+                return again.more()
+
+        until(room, "no room again")
         for client in clients[1:]:
             client.sock.close()
 
@@ -182,10 +188,7 @@ def test_cap_per_address(tmp_path: Path, upstream: Upstream) -> None:
 def test_max_connections(tmp_path: Path, upstream: Upstream) -> None:
     """At max_connections the listener rests; who waits is served when somebody leaves."""
     with gateway(tmp_path, upstream, gateway="max_connections = 4") as daemon:
-        clients = [daemon.connect() for _ in range(4)]
-        for client in clients:
-            client.send(request("/api/v1/users/1"))
-            assert client.answer().status == 200
+        clients = served(daemon, 4)
         with daemon.connect() as waiting:
             waiting.send(request("/api/v1/users/1"))
             waiting.sock.settimeout(0.3)

@@ -30,8 +30,7 @@ def test_sigterm_finishes_what_is_in_flight(tmp_path: Path, upstream: Upstream) 
         client.send(request("/api/v1/users/1"))
         assert held.asked.wait(WAIT)
         daemon.process.send_signal(signal.SIGTERM)
-        while b"Closed" not in daemon.log.read_bytes():
-            threading.Event().wait(0.01)
+        daemon.logged("Closed")
         with pytest.raises(ConnectionRefusedError):
             Client(daemon.port)
         held.go.set()
@@ -49,8 +48,7 @@ def test_a_second_sigterm_cuts(tmp_path: Path, upstream: Upstream) -> None:
         client.send(request("/api/v1/users/1"))
         assert silent.asked.wait(WAIT)
         daemon.process.send_signal(signal.SIGTERM)
-        while b"Closed" not in daemon.log.read_bytes():
-            threading.Event().wait(0.01)
+        daemon.logged("Closed")
         daemon.process.send_signal(signal.SIGTERM)
         assert daemon.process.wait(WAIT) == 0
         assert daemon.rows(1)[0]["reason"] == "cut"

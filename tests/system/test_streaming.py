@@ -13,6 +13,7 @@ import pytest
 
 from tests.system.scripts import Silent
 from tests.system.tools import WAIT, Call, Daemon, Upstream, dechunk, gateway, request
+from tests.system.waiting import until
 
 MIB = 1 << 20
 
@@ -148,8 +149,7 @@ def test_client_gone_in_its_body(shared: Daemon, upstream: Upstream) -> None:
     """A client that leaves in the middle of its body takes the upstream's request with it."""
     with shared.connect() as client:
         client.send(request("/api/v1/users/gone", "Content-Length: 1000", method="POST") + b"abc")
-        while b"abc" not in upstream.log:
-            threading.Event().wait(0.01)
+        until(lambda: b"abc" in upstream.log)
         while upstream.ended.acquire(blocking=False):
             pass
     assert upstream.ended.acquire(timeout=WAIT)
