@@ -25,7 +25,7 @@ from gateway.settings.option import (
     Type,
     duration,
     integer,
-    words,
+    several,
 )
 from gateway.settings.plans import Reads
 from gateway.settings.secret import Secret
@@ -88,13 +88,6 @@ def _keys(text: str) -> str:
     return _url(text) if "://" in text else TEXT.parse(text)
 
 
-def _algorithms(text: str) -> tuple[str, ...]:
-    found = words(text)
-    if not found or any(word not in _ALGORITHMS for word in found):
-        raise BadValue("one or more of " + ", ".join(_ALGORITHMS))
-    return found
-
-
 def _types(text: str) -> tuple[str, ...]:
     return tuple(word.lower().removeprefix("application/") for word in LIST.parse(text))
 
@@ -110,7 +103,7 @@ ISSUER_OPTIONS: tuple[Option, ...] = (
     Option("jwks", Type(_keys, "a URL, https unless on this machine, or a file"), "",
            "Its key set (RFC 7517) instead: a URL, or a file, which is looked at every minute.",
            "https://login.example/keys"),
-    Option("algorithms", Type(_algorithms, "public-key algorithms"), "RS256, ES256",
+    Option("algorithms", several(_ALGORITHMS, "public-key algorithms"), "RS256, ES256",
            "What its tokens may be signed with. Each of its keys is bound to those that fit it, "
            "and to its own alg, when it is fetched.", "ES256, EdDSA"),
     Option("token_types", Type(_types, "a list of types"), "at+jwt, jwt",

@@ -192,6 +192,19 @@ def _list(text: str) -> tuple[str, ...]:
 
 LIST = Type(_list, "a list, commas or blanks between its members")
 
+
+def several(known: tuple[str, ...], told: str, least: int = 1) -> Type:
+    """At least so many of some words; C{told} is what the manual says of them."""
+
+    def parse(text: str) -> tuple[str, ...]:
+        found = words(text)
+        if len(found) < least or any(word not in known for word in found):
+            raise BadValue("one or more of " + ", ".join(known))
+        return found
+
+    return Type(parse, told)
+
+
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 

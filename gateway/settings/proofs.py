@@ -13,14 +13,13 @@ from gateway.settings.option import (
     FIELD_NAME,
     TEXT,
     YES_NO,
-    BadValue,
     Declared,
     Option,
     Type,
     choice,
     duration,
     integer,
-    words,
+    several,
 )
 from gateway.settings.secret import Secret
 
@@ -67,20 +66,6 @@ class MtlsSettings:
     authorities: bytes = field(default=b"", repr=False)
 
 
-def _algorithms(text: str) -> tuple[str, ...]:
-    found = words(text)
-    if not found or any(word not in PROOF_ALGORITHMS for word in found):
-        raise BadValue("one or more of " + ", ".join(PROOF_ALGORITHMS))
-    return found
-
-
-def _credentials(text: str) -> tuple[str, ...]:
-    found = words(text)
-    if any(word not in CREDENTIALS for word in found):
-        raise BadValue("one or more of " + ", ".join(CREDENTIALS))
-    return found
-
-
 def _header(text: str) -> str:
     return FIELD_NAME.parse(text) if text else ""
 
@@ -100,7 +85,8 @@ DPOP: Declared = ("Proofs that who sends a token is who got it (DPoP, RFC 9449).
            "accept: tokens may come as Authorization: DPoP with a proof beside those that come "
            "as Bearer. require: only so. Whatever it says, a token that is bound to a key "
            "(cnf.jkt) is refused without its proof.", "accept"),
-    Option("algorithms", Type(_algorithms, "algorithms"), "ES256, ES384, EdDSA, PS256, RS256",
+    Option("algorithms", several(PROOF_ALGORITHMS, "algorithms"),
+           "ES256, ES384, EdDSA, PS256, RS256",
            "What a proof may be signed with.", "ES256", per_route=False),
     Option("lifetime", duration(1, 3600), "60s",
            "How old a proof may be, by its iat. No proof is taken twice in that time.", "30s",
@@ -147,7 +133,7 @@ MTLS: Declared = ("Certificates of clients, as who they are or as a second proof
 ))  # fmt: skip
 
 #: For [route].
-AUTH = Option("auth", Type(_credentials, "a list of jwt, apikey, mtls"), "",
+AUTH = Option("auth", several(CREDENTIALS, "a list of jwt, apikey, mtls", least=0), "",
               "Which credentials the route takes. Default: all that are configured.",
               "apikey")  # fmt: skip
 

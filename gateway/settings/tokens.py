@@ -12,14 +12,12 @@ from gateway.settings.option import (
     DAY,
     TEXT,
     YES_NO,
-    BadValue,
     Declared,
     Option,
-    Type,
     duration,
     integer,
+    several,
     size,
-    words,
 )
 from gateway.settings.secret import Secret
 
@@ -78,16 +76,8 @@ class IntrospectionSettings:
     reset_after: float
 
 
-def _algorithms(text: str) -> tuple[str, ...]:
-    found = words(text)
-    unknown = [word for word in found if word not in ALGORITHMS]
-    if not found or unknown:
-        raise BadValue("one or more of " + ", ".join(ALGORITHMS))
-    return found
-
-
 JWT: Declared = ("Who may come in: tokens, and the key they are verified with.", (
-    Option("algorithms", Type(_algorithms, "algorithms"), "HS256",
+    Option("algorithms", several(ALGORITHMS, "algorithms"), "HS256",
            "What a token may be signed with; one key, one family: HS*, RS* and PS*, ES*, EdDSA. "
            "A token's own header never chooses.", "RS256", per_route=False),
     Option("secret", TEXT, "",
