@@ -132,9 +132,13 @@ class Pool:
             connection.close()
         elif self._waiters:
             self._waiters.popleft()[1].connected(connection)
-        elif len(idle) >= self._room:
+        elif not self._room:
             connection.close()
         else:
+            if len(idle) >= self._room:
+                # The one that has been idle for longest: it may be too old for some requests,
+                # which would otherwise find none but such, and connect anew each time.
+                idle[0].close()
             connection.idle_since = now = self.sweep.now
             connection.deadline = now + self._idleness
             idle.append(connection)

@@ -127,9 +127,10 @@ def test_idle_connections_end() -> None:
     one, two = endpoint.succeed(), endpoint.succeed()
     pool.release(one)
     pool.release(two)
-    assert two.transport.disconnected
-    clock.pump([1.0] * 8)
     assert one.transport.disconnected
+    assert not two.transport.disconnected
+    clock.pump([1.0] * 8)
+    assert two.transport.disconnected
     assert pool.take(True) is None
 
 
@@ -144,6 +145,28 @@ def test_a_dead_connection_makes_room() -> None:
     connection.close()
     assert waiting.got is None
     assert endpoint.succeed() is waiting.got
+
+
+def test_a_full_pool_keeps_the_connection_used_last() -> None:
+    """
+    Idle connections too old for a request that must not be sent twice do not keep out the one it has opened: the next
+    such request finds that one.
+    """
+    pool, endpoint, clock = made(idle_connections=2)
+    old = [idle(pool, endpoint)]
+    taken, waiting = pool.take(idempotent=True), Waiting()
+    pool.wait(waiting)
+    old.append(endpoint.succeed())
+    pool.release(old[0])
+    pool.release(old[1])
+    assert taken is old[0]
+    clock.pump([1.0] * 3)
+    assert pool.take(idempotent=False) is None
+    pool.wait(waiting)
+    fresh = endpoint.succeed()
+    pool.release(fresh)
+    assert [each.transport.disconnected for each in (*old, fresh)] == [True, False, False]
+    assert pool.take(idempotent=False) is fresh
 
 
 def test_bytes_on_an_idle_connection_end_it() -> None:
