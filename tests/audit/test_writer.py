@@ -369,3 +369,22 @@ def test_a_smaller_queue_holds_at_once(tmp_path: Path, notes: Notes) -> None:
         lock.execute("ROLLBACK")
         lock.close()
         assert writer.seen() == 5
+
+
+def test_the_writer_gives_way(tmp_path: Path) -> None:
+    """The writer's thread is nicer than its process by five, whatever the process's own niceness is."""
+    found = []
+
+    def serve() -> None:
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 3)
+        writer = AuditWriter(str(tmp_path / "audit.sqlite"), flush_interval=0.01)
+        writer.start()
+        assert writer.flushed(10.0)
+        assert writer._thread is not None
+        found.append(os.getpriority(os.PRIO_PROCESS, writer._thread.native_id or 0))
+        writer.stop()
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    thread.join()
+    assert found == [8]
