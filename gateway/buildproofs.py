@@ -89,9 +89,9 @@ def proofs_of(
     keys, certificate = (name.lower().encode("ascii") for name in proving_fields(settings))
     file, dpop = settings.apikeys.file, settings.dpop
     limits = _key_limits(settings, kept)
-    key_rules = KeyRules(settings.jwt.default_role, settings.ratelimit.plan_claim, limits)
+    made = KeyRules(settings.jwt.default_role, settings.ratelimit.plan_claim, limits)
     return Proofs(
-        keys=kept("keys", (file, key_rules), lambda: KeyFile(file, key_rules, in_thread))
+        keys=kept("keys", (file, made), lambda: KeyFile(file, made, in_thread))
         if file
         else None,
         key_header=keys,

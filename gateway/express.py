@@ -207,9 +207,8 @@ def _lane(planner: _Planner, parts: Parts, stages: Mapping[str, Any]) -> Callabl
             request.on_cut = None
             exchange = request.exchange
             _, window, remaining, reset_at, *_ = count
-            request.extra += window.lines % (
-                remaining, reset_at, remaining, max(0, reset_at - counting.now // 1_000_000),
-            )  # fmt: skip
+            seconds = max(0, reset_at - counting.now // 1_000_000)
+            request.extra += window.filled(remaining, reset_at, seconds)
             result = onward(request, exchange, counting.context, exchange.terms, exchange.identity)
             if result is not NOT_DONE_YET:
                 request.write_whole(result)
@@ -272,11 +271,7 @@ def _lane(planner: _Planner, parts: Parts, stages: Mapping[str, Any]) -> Callabl
         allowed, window, remaining, reset_at, _wait, _full, note = count
         if note or not allowed:
             return limited.judge(request, request, exchange, count, microsecond)
-        seconds = reset_at - microsecond // 1_000_000
-        told_reset, told_seconds, pieces = window.told
-        if told_reset != reset_at or told_seconds != seconds:
-            pieces = window.tell(reset_at, seconds)
-        request.extra += (b"%d" % remaining).join(pieces)
+        request.extra += window.filled(remaining, reset_at, reset_at - microsecond // 1_000_000)
         return onward(request, exchange, plan, terms, identity)
 
     return render

@@ -83,9 +83,7 @@ class RateLimited(Shell):
                     return self._inner.render(request)
                 return refuse(face, exchange, _STORE)
         if allowed:
-            face.add_lines(
-                window.lines % (remaining, reset_at, remaining, reset_at - now // 1_000_000)
-            )
+            face.add_lines(window.filled(remaining, reset_at, reset_at - now // 1_000_000))
             return self._inner.render(request)
         face.add_lines(refused_lines(count))
         if full:

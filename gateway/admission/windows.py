@@ -83,10 +83,9 @@ class Window:
     @ivar windows: the windows counted in: itself alone.
     @ivar name: what a refusal calls it: C{100/60s}, C{gold 100/60s}.
     @ivar lines: the template of the header lines, see L{gateway.admission.limit_fields}.
-    @ivar told: what L{tell} was asked last, and has said.
     """
 
-    __slots__ = ("id", "limit", "lines", "most", "name", "owner", "told", "window")
+    __slots__ = ("_told", "id", "limit", "lines", "most", "name", "owner", "window")
 
     algorithm = ""
 
@@ -98,22 +97,26 @@ class Window:
         self.name = text if owner == "default" else f"{owner} {text}"
         self.id = f"{owner}|{self._spelled()}".encode("ascii")
         self.lines = template(owner, limit, policy(owner, limit, window), ietf)
-        self.told: tuple[int, int, list[bytes]] = (-1, -1, [])
+        self._told: tuple[int, int, list[bytes]] = (-1, -1, [])
 
     @property
     def windows(self) -> tuple[Window, ...]:
         """Itself alone."""
         return (self,)
 
-    def tell(self, reset_at: int, seconds: int) -> list[bytes]:
+    def filled(self, remaining: int, reset_at: int, seconds: int) -> bytes:
         """
-        The header lines, but for the remaining requests, which belong between the pieces. The
-        rest is the same in many answers.
+        The header lines of a request that passes; C{seconds}: until the reset.
+
+        All but the remaining requests is the same in many answers, so the pieces between which
+        they stand are kept.
         """
-        mark = -(1 << 62)  # no limit and no time is negative
-        pieces = (self.lines % (mark, reset_at, mark, seconds)).split(b"%d" % mark)
-        self.told = reset_at, seconds, pieces
-        return pieces
+        told_reset, told_seconds, pieces = self._told
+        if told_reset != reset_at or told_seconds != seconds:
+            mark = -(1 << 62)  # no limit and no time is negative
+            pieces = (self.lines % (mark, reset_at, mark, seconds)).split(b"%d" % mark)
+            self._told = reset_at, seconds, pieces
+        return (b"%d" % remaining).join(pieces)
 
     def take(self, state: list[int] | None, now: int, cost: int = 1) -> tuple[list[int], Count]:
         """Count a request; the state to keep, new where there was none, and the outcome."""

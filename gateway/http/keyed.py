@@ -9,7 +9,7 @@ Only heads that nothing else is known of come here, so that requests with a toke
 from __future__ import annotations
 
 from gateway.http.cuts import SLOTS
-from gateway.http.fields import BLANK, MAX_KEPT, VISIBLE, FieldRules
+from gateway.http.fields import MAX_KEPT, FieldRules
 from gateway.http.heads import Read, RequestHead, RequestHeads
 from gateway.http.memo import Memo
 
@@ -31,19 +31,14 @@ class KeyedHeads(RequestHeads):
         self._keyed: Memo[RequestHead] = Memo(memo_bytes)
 
     def _unknown(self, head: bytes) -> Read:
-        at = head.find(self._mark)
-        if at < 0:
-            at = head.find(self._lower)
-        if at <= 0:  # at the very begin it stands where the request line should
+        before, found, behind = head.partition(self._mark)
+        if not found:
+            before, found, behind = head.partition(self._lower)
+        value, end, behind = behind.partition(b"\r\n")
+        # Without anything before it, it stands where the request line should.
+        if not found or not before or not self._in_order(value):
             return super()._unknown(head)
-        begin = at + len(self._mark)
-        end = head.find(b"\r\n", begin)
-        if end < 0:
-            end = len(head)
-        value = head[begin:end]
-        if value.translate(None, VISIBLE) or value[:1] in BLANK or value[-1:] in BLANK:
-            return super()._unknown(head)
-        parts = self._cuts.cut(head[:at] + head[end:])
+        parts = self._cuts.cut(before + end + behind)
         if parts is None:
             return super()._unknown(head)
         rest, more = parts

@@ -13,8 +13,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from gateway.issuers.posted import read_posted
-from gateway.issuers.telling import place
+from gateway.issuers.posted import place, read_posted
 from gateway.revocation.times import moment
 from gateway.settings import Settings, read
 
@@ -99,6 +98,11 @@ def _issuer(found: dict[str, Any], now: float) -> Iterator[str]:
         again = f", {times} in a row" if times else ", over since"
         yield f"  error     {moment(error['at'])}{again}: {error['says']}"
     yield f"  keys      {len(found['keys'])}"
+    yield from key_lines(found)
+
+
+def key_lines(found: dict[str, Any]) -> Iterator[str]:
+    """Each key of a set, and what of it is not used."""
     for key in found["keys"]:
         kid = "(no kid)" if key["kid"] is None else ascii(key["kid"])[1:-1]
         yield f"  key       {kid}: {', '.join(key['algorithms'])}"

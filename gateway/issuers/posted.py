@@ -18,12 +18,20 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from secrets import token_hex
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gateway.settings import GatewaySettings
 
 #: Bytes of one file that are read; one issuer with 100 keys has 30,000.
 _MOST = 16 << 20
 
 _FRESH = ".new"
+
+
+def place(gateway: GatewaySettings) -> tuple[Path, str]:
+    """The folder of what is posted, beside the revocations, and what the names begin with."""
+    return Path(gateway.revocations).parent, f"{gateway.name}-keys"
 
 
 class Posted:

@@ -14,6 +14,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, gatherResults
 
 from gateway.admission.keysets import KeySet, Pace
+from gateway.issuers.command import key_lines
 from gateway.issuers.documents import Keys
 from gateway.issuers.sources import documents
 from gateway.settings import IssuerSettings, Settings
@@ -62,8 +63,4 @@ def told(found: list[dict[str, Any]]) -> Iterator[str]:
         says = "says nothing" if each["lifetime"] is None else f"says {each['lifetime']:g} s"
         again = spelled(round(each["next_refresh_in"]))
         yield f"  refresh   within {again}; the issuer {says}"
-        for key in each["keys"]:
-            kid = "(no kid)" if key["kid"] is None else ascii(key["kid"])[1:-1]
-            yield f"  key       {kid}: {', '.join(key['algorithms'])}"
-        for problem in each["not_used"]:
-            yield f"  NOT USED  {problem}"
+        yield from key_lines(each)

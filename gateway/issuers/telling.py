@@ -9,22 +9,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from gateway.issuers.posted import Posted
+from gateway.issuers.posted import Posted, place
 from gateway.issuers.sources import Sources
 from gateway.issuers.state import LocalKey, mark, state
 from gateway.keywatch import KeyFile
 from gateway.settings import GatewaySettings, Settings
-
-
-def place(gateway: GatewaySettings) -> tuple[Path, str]:
-    """The folder of what is posted, beside the revocations, and what the names begin with."""
-    return Path(gateway.revocations).parent, f"{gateway.name}-keys"
 
 
 class Telling:
