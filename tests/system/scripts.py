@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from queue import Queue
 
 from tests.system.tools import WAIT, Call
 
@@ -50,3 +51,20 @@ class Silent:
             call.sock.settimeout(WAIT)
             assert call.sock.recv(1) == b""
         self.freed.set()
+
+
+class Endless:
+    """
+    Begins an answer that never ends, and waits until it is let go.
+
+    @ivar ended: who each was for (C{X-User-ID}), once its connection has ended.
+    """
+
+    def __init__(self) -> None:
+        self.ended: Queue[list[str]] = Queue()
+
+    def __call__(self, call: Call) -> None:
+        call.sock.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n")
+        with contextlib.suppress(OSError):
+            call.sock.recv(1)
+        self.ended.put(call.values("X-User-ID"))

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from pathlib import Path
-from queue import Queue
 
 import pytest
 
 from gateway.cli import main
 from tests.stores.valkey import Valkey
-from tests.system.tools import SECRET, WAIT, Call, Daemon, Upstream, gateway, request, token
+from tests.system.scripts import Endless
+from tests.system.tools import SECRET, WAIT, Daemon, Upstream, gateway, request, token
 
 
 def revoke(daemon: Daemon, monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
@@ -52,15 +51,7 @@ def test_in_force_without_a_restart(
 
 def test_a_stream_is_cut(tmp_path: Path, upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
     """A response that still streams ends when its user is revoked; the upstream's connection too; another's goes on."""
-    ended: Queue[list[str]] = Queue()
-
-    def endless(call: Call) -> None:
-        call.sock.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n")
-        with contextlib.suppress(OSError):
-            call.sock.recv(1)  # until the gateway lets go
-        ended.put(call.values("X-User-ID"))
-
-    upstream.answer = endless
+    endless = upstream.answer = Endless()
     with gateway(tmp_path, upstream, gateway="shutdown_grace = 0s") as daemon, daemon.connect() as ann, daemon.connect() as bob:
         for client, sub in ((ann, "ann"), (bob, "bob")):
             client.send(request("/api/v1/users/7", tok=token(sub)))
@@ -69,10 +60,10 @@ def test_a_stream_is_cut(tmp_path: Path, upstream: Upstream, monkeypatch: pytest
         while ann.more():
             pass
         assert b"0\r\n\r\n" not in ann.buffer
-        assert ended.get(timeout=WAIT) == ["ann"]
+        assert endless.ended.get(timeout=WAIT) == ["ann"]
         rows = daemon.rows(1, "reason = 'revoked'")
         assert [(row["user_id"], row["status"]) for row in rows] == [("ann", 200)]
-        assert ended.empty()
+        assert endless.ended.empty()
 
 
 def test_other_machines_hear_of_it(tmp_path: Path, upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:

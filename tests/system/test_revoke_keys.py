@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from pathlib import Path
-from queue import Queue
 from urllib.parse import quote
 
 import pytest
 
 from gateway.admission.apikeys import Key, digest_of, new_key
 from tests.admission.proofs import Authority, Issued, name_of
+from tests.system.scripts import Endless
 from tests.system.test_revoke import revoke
-from tests.system.tools import WAIT, Call, Daemon, Upstream, gateway, request, token
+from tests.system.tools import WAIT, Daemon, Upstream, gateway, request, token
 
 REST = "[apikeys]\nfile = keys.txt\n"
 RAWS = {name: new_key() for name in ("old", "new", "ageless", "bob's")}
@@ -91,15 +90,7 @@ def test_a_revoked_key_in_every_worker(tmp_path: Path, upstream: Upstream, monke
 
 def test_a_stream_held_open_with_a_revoked_key(tmp_path: Path, upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
     """A response that still streams to a key is cut when the key is revoked; the upstream's connection ends."""
-    ended: Queue[list[str]] = Queue()
-
-    def endless(call: Call) -> None:
-        call.sock.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n")
-        with contextlib.suppress(OSError):
-            call.sock.recv(1)  # until the gateway lets go
-        ended.put(call.values("X-User-ID"))
-
-    upstream.answer = endless
+    endless = upstream.answer = Endless()
     keys(tmp_path, old=THEN)
     with gateway(tmp_path, upstream, gateway="shutdown_grace = 0s", rest=REST) as daemon, daemon.connect() as client:
         client.send(request("/api/v1/users/7", f"X-API-Key: {RAWS['old']}", tok=None))
@@ -108,7 +99,7 @@ def test_a_stream_held_open_with_a_revoked_key(tmp_path: Path, upstream: Upstrea
         while client.more():
             pass
         assert b"0\r\n\r\n" not in client.buffer
-        assert ended.get(timeout=WAIT) == ["ann"]
+        assert endless.ended.get(timeout=WAIT) == ["ann"]
 
 
 def test_a_certificate_of_a_user_who_has_left(tmp_path: Path, upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
