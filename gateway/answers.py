@@ -75,19 +75,25 @@ def refuse(face: Any, exchange: Exchange, refused: Refused) -> int:
     told = refused.lines
     if exchange.challenge is not None and reason.status == 401:
         told = exchange.challenge(told)
+    lines, before, behind = pieces(refused, told)
+    identifier = exchange.request_id or request_id_line()[14:50]
+    for more in (refused.detail, refused.limit):
+        if more:
+            exchange.detail = joined(exchange.detail, more)
+    face.answer(reason.status, lines, before + identifier + behind, close=reason in _CLOSING)
+    return NOT_DONE_YET
+
+
+def pieces(refused: Refused, told: bytes) -> tuple[bytes, bytes, bytes]:
+    """A refusal's header lines, C{told} among them; its body before the identifier, and behind."""
     lines = _dated.line() + _COMMON + told
     if refused.retry_after is not None:
         lines += b"Retry-After: %d\r\n" % refused.retry_after
-    identifier = exchange.request_id or request_id_line()[14:50]
-    body = _BODIES[reason] + identifier + b'"}'
-    if refused.detail:
-        exchange.detail = joined(exchange.detail, refused.detail)
+    behind = b'"}'
     if refused.limit:
-        exchange.detail = joined(exchange.detail, refused.limit)
         # The names are the settings' own: nothing in them needs an escape.
-        body = b'%s, "limit": "%s"}' % (body[:-1], refused.limit.encode("ascii"))
-    face.answer(reason.status, lines, body, close=reason in _CLOSING)
-    return NOT_DONE_YET
+        behind = b'", "limit": "%s"}' % refused.limit.encode("ascii")
+    return lines, _BODIES[refused.reason], behind
 
 
 def grant(face: Any, lines: bytes, body: bytes = b"") -> int:

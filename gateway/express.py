@@ -25,6 +25,8 @@ from gateway.admission.health import OWN
 from gateway.admission.ratelimit import limit_key, rule_of
 from gateway.admission.windows import Count
 from gateway.audit.audited import agent_of
+from gateway.cores import COMPILED, Lane
+from gateway.equipment import equip, keep_forwarded
 from gateway.exchange import READY, request_id_line
 from gateway.http.request import Request
 from gateway.shell import Shell
@@ -38,10 +40,6 @@ if TYPE_CHECKING:
     from gateway.exchange import Exchange
     from gateway.http.heads import RequestHead
     from gateway.terms import Terms
-
-#: Peers whose forwarding lines one plan keeps.
-_PEERS = 64
-
 
 class Plan:
     """
@@ -71,7 +69,7 @@ class Plan:
     forwarded: dict[str | None, bytes]
 
 
-class ExpressLane(Shell):
+class ExpressLane(Lane, Shell):
     """
     The wrapper around all stages.
 
@@ -86,7 +84,7 @@ class ExpressLane(Shell):
         # What renders does not know the lane, so that both go when another configuration comes.
         special = parts.proofs.fields if parts.proofs is not None else frozenset()
         planner = _Planner(stages["LookedUp"].find, special)
-        self.render = _lane(planner, parts, stages)  # type: ignore[assignment,method-assign]
+        self.render = _lane(self, planner, parts, stages)  # type: ignore[assignment,method-assign]
 
 
 class _Planner:
@@ -128,8 +126,14 @@ class _Planner:
         return plan
 
 
-def _lane(planner: _Planner, parts: Parts, stages: Mapping[str, Any]) -> Callable[[Any], Any]:
-    """The one function; what it needs at every request is at hand in its closure."""
+def _lane(
+    lane: Lane, planner: _Planner, parts: Parts, stages: Mapping[str, Any]
+) -> Callable[[Any], Any]:
+    """
+    The one function; what it needs at every request is at hand in its closure.
+
+    @param lane: gets the same for its compiled half, if that is there.
+    """
     clock, now, ready = parts.clock, parts.now, READY
     direct = parts.proxies.direct.get
     known = parts.tokens.known if parts.proofs is None else unbound(parts.tokens.known)
@@ -173,9 +177,7 @@ def _lane(planner: _Planner, parts: Parts, stages: Mapping[str, Any]) -> Callabl
         fields = identity.headers if identity is not None else b""
         forwarded = plan.forwarded.get(exchange.peer)
         if forwarded is None:
-            if len(plan.forwarded) >= _PEERS:
-                plan.forwarded.clear()
-            forwarded = plan.forwarded[exchange.peer] = heads.forwarded(exchange, request.head)
+            forwarded = keep_forwarded(plan, exchange, request.head, heads)
         if terms.assertion is not None and identity is not None:
             path = target.base + plan.rest + plan.query
             fields += terms.assertion.line(
@@ -274,6 +276,11 @@ def _lane(planner: _Planner, parts: Parts, stages: Mapping[str, Any]) -> Callabl
         request.extra += window.filled(remaining, reset_at, reset_at - microsecond // 1_000_000)
         return onward(request, exchange, plan, terms, identity)
 
+    if COMPILED:
+        equip(
+            lane, planner, parts, stages,
+            known=known, ready=ready, request_id_line=request_id_line, counted=counted,
+        )  # fmt: skip
     return render
 
 

@@ -216,7 +216,7 @@ class Gateway:
         def line() -> bytes:
             return b"X-Request-ID: %036d\r\n" % next(identifiers)
 
-        for module in ("gateway.express", "gateway.audit.audited", "gateway.exchange"):
+        for module in ("gateway.express", "gateway.audit.audited", "gateway.exchange", "gateway.answers"):
             monkeypatch.setattr(f"{module}.request_id_line", line)
         monkeypatch.setattr("gateway.express.READY", [])
         monkeypatch.setattr("gateway.service.time", SimpleNamespace(time=lambda: now[0], monotonic=lambda: now[0]))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote
 
 from gateway.admission.tokens import EXPIRED, INVALID, VerifiedToken
+from gateway.cores import IdentityCore
 from gateway.verdicts import Refused
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def field_text(name: str) -> bytes | None:
     return text if len(text) <= MAX_NAME and name.count("@") <= 1 else None
 
 
-class Identity:
+class Identity(IdentityCore):
     """
     Who calls.
 
@@ -72,10 +73,7 @@ class Identity:
     key = ""
     rate: Any = None
 
-    __slots__ = (
-        "_keys", "asserted", "claims", "expires", "headers", "not_before", "role", "roles",
-        "sub_key", "user", "verdicts",
-    )  # fmt: skip
+    __slots__ = ("_keys", "asserted", "claims", "role", "roles", "verdicts")
 
     def __init__(
         self, user: str, role: str, headers: bytes, claims: dict[str, Any],

@@ -13,6 +13,7 @@ from typing import Any
 from twisted.web.resource import IResource
 
 from gateway.answers import refuse
+from gateway.cores import FlyingCore
 from gateway.exchange import Exchange, exchange_of
 from gateway.http.request import Request
 from gateway.shell import Shell
@@ -21,13 +22,15 @@ from gateway.verdicts import Reason, Refused
 _REFUSED = Refused(Reason.IN_FLIGHT, retry_after=1)
 
 
-class Flying:
+class Flying(FlyingCore):
     """
     How many requests are under way; one for all configurations, as those under way when
     another one comes are still under way.
     """
 
-    __slots__ = ("count",)
+    __slots__ = ()
+
+    count: int
 
     def __init__(self) -> None:
         self.count = 0

@@ -15,6 +15,7 @@ from collections.abc import Callable, Container
 
 from gateway.admission.identity import Identity, IIdentityRules
 from gateway.admission.tokens import IVerifier, Unsettled, VerifiedToken
+from gateway.cores import EntryCore
 from gateway.verdicts import Refused
 
 #: Longer tokens are verified each time.
@@ -24,13 +25,13 @@ MAX_TOKEN = 4096
 _ANOTHER = 1000
 
 
-class _Entry:
+class _Entry(EntryCore):
     """
     A token, and who it is under some rules: mostly the same ones on all routes, so the others'
     dictionary is made when it is needed.
     """
 
-    __slots__ = ("identity", "others", "rules", "token")
+    __slots__ = ("others", "token")
 
     def __init__(self, token: VerifiedToken, rules: IIdentityRules, identity: Identity) -> None:
         self.token = token

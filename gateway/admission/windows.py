@@ -113,10 +113,14 @@ class Window:
         """
         told_reset, told_seconds, pieces = self._told
         if told_reset != reset_at or told_seconds != seconds:
-            mark = -(1 << 62)  # no limit and no time is negative
-            pieces = (self.lines % (mark, reset_at, mark, seconds)).split(b"%d" % mark)
+            pieces = self.pieces(reset_at, seconds)
             self._told = reset_at, seconds, pieces
         return (b"%d" % remaining).join(pieces)
+
+    def pieces(self, reset_at: int, seconds: int) -> list[bytes]:
+        """What L{filled} writes the remaining requests between."""
+        mark = -(1 << 62)  # no limit and no time is negative
+        return (self.lines % (mark, reset_at, mark, seconds)).split(b"%d" % mark)
 
     def take(self, state: list[int] | None, now: int, cost: int = 1) -> tuple[list[int], Count]:
         """Count a request; the state to keep, new where there was none, and the outcome."""

@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 from twisted.web.server import NOT_DONE_YET
 from zope.interface import implementer
 
+from gateway.cores import COMPILED
 from gateway.http.body import HOLD, Body
 from gateway.http.faults import HeadFault
 from gateway.http.line import ANSWER, CLOSED, DRAIN, HEAD, IDLE, Line
@@ -65,20 +66,16 @@ class Channel(Line):
         if no_delay is not None and self.peer is not None:
             no_delay(True)
         self.write = writer_of(self.transport)
+        self.wired(self.transport)
         self.deadline = self.site.sweep.after(self.site.limits.header_timeout)
         self.retimed()
         self.site.opened(self)
-
-    @property
-    def request(self) -> Request | None:
-        """The one under way."""
-        return self._request
 
     def retimed(self) -> None:
         """The site's limits or its sweep's interval are others than before."""
         self._idle = self.site.sweep.interval + self.site.limits.idle_timeout
 
-    def dataReceived(self, data: bytes) -> None:
+    def received(self, data: bytes) -> None:
         """Bytes from the client: a head, a piece of a body, or something too early."""
         if self._state is IDLE:
             if data.endswith(b"\r\n\r\n"):
@@ -118,6 +115,9 @@ class Channel(Line):
             if len(self._buffer) > HOLD:
                 self.pause_reading()
 
+    if not COMPILED:
+        dataReceived = received
+
     def readConnectionLost(self) -> None:
         """
         The client has said its last word. What it has asked for whole is still answered
@@ -146,7 +146,7 @@ class Channel(Line):
         self.deadline = NEVER
         self._buffer = b""
         body, self._body = self._body, None
-        request, self._request = self._request, None
+        request, self._request = self.request, None
         self._producer = None
         if request is not None:
             request.cut(why)
@@ -335,8 +335,8 @@ class Channel(Line):
         if self._state is IDLE:
             self._close(unread=False)
             return True
-        if self._request is not None:
-            self._request.keep_alive = False
+        if self.request is not None:
+            self.request.keep_alive = False
         return False
 
     def send_continue(self) -> None:
@@ -394,7 +394,7 @@ class Channel(Line):
         client must be able to skip (RFC 9110 section 15.2): a live one skips it, a dead
         one's kernel answers with a reset, which frees the upstream.
         """
-        request = self._request
+        request = self.request
         self._probes += 1
         self.rearm()
         if request is not None and not request.started and request.head.http11:

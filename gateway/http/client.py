@@ -22,6 +22,7 @@ from twisted.internet.tcp import Connection
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from gateway.cores import COMPILED, UpstreamCore
 from gateway.http.chunks import Chunked
 from gateway.http.faults import HeadFault
 from gateway.http.response_heads import ResponseHead
@@ -74,7 +75,7 @@ class Asker(Typing):
 
 
 @implementer(IPushProducer)
-class UpstreamConnection(Protocol):
+class UpstreamConnection(UpstreamCore, Protocol):
     """
     A connection of a L{Pool}.
 
@@ -174,12 +175,13 @@ class UpstreamConnection(Protocol):
             no_delay(True)
         self._write = writer_of(self.transport)
         self.poll = _poll_of(self.transport)
+        self.wired(self.transport)
         if isinstance(self.transport, Connection) and not getattr(self.transport, "TLS", False):
             # The endpoint's wrapper has done its work: it need not see every byte.
             self.transport.protocol = self
         self._pool.sweep.watch(self)
 
-    def dataReceived(self, data: bytes) -> None:
+    def received(self, data: bytes) -> None:
         """Bytes of an answer, or bytes nobody asked for."""
         asker = self._asker
         if asker is None:
@@ -215,6 +217,9 @@ class UpstreamConnection(Protocol):
         else:
             self.deadline = self._pool.sweep.after(self._pool.limits.read_timeout)
             self._body(asker, data)
+
+    if not COMPILED:
+        dataReceived = received
 
     def _learn(self, raw: bytes, end: bytes, data: bytes) -> ResponseHead | None:
         """A head that is new, if it is whole and in order; C{end} is the blank line."""

@@ -10,6 +10,7 @@ and what was cut out together say what the whole head says.
 
 from __future__ import annotations
 
+from gateway.cores import CutsCore
 from gateway.http.fields import MAX_KEPT, SECRET, VISIBLE
 
 #: Names cut out at most: each costs every head a search.
@@ -25,19 +26,23 @@ _NAMES = 256
 _REVIEW = 4096
 
 
-class Cuts:
+class Cuts(CutsCore):
     """
     The names whose lines are cut out.
 
     @ivar patterns: line end, name, colon and blank, as they stand in a head.
     """
 
-    __slots__ = ("_counts", "_hits", "_until_review", "patterns")
+    __slots__ = ("_counts",)
+
+    patterns: tuple[bytes, ...]
+    _hits: dict[bytes, int]
+    _until_review: int
 
     def __init__(self) -> None:
-        self.patterns: tuple[bytes, ...] = ()
+        self.patterns = ()
         self._counts: dict[bytes, int] = {}
-        self._hits: dict[bytes, int] = {}
+        self._hits = {}
         self._until_review = _REVIEW
 
     def saw(self, name: bytes, lower: bytes) -> bool:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Container
 from typing import Any
 
+from gateway.cores import HeadCore, HeadsCore
 from gateway.http.cuts import SLOTS, Cuts
 from gateway.http.faults import HeadFault
 from gateway.http.fields import (
@@ -49,7 +50,7 @@ from gateway.http.grammar import (
 from gateway.http.memo import Memo
 
 
-class RequestHead:
+class RequestHead(HeadCore):
     """
     One request's head.
 
@@ -131,7 +132,7 @@ def _without_token(head: bytes) -> tuple[bytes, bytes | None]:
     return rest + end + behind, value
 
 
-class RequestHeads:
+class RequestHeads(HeadsCore):
     """
     The parser of request heads.
 

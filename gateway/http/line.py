@@ -15,6 +15,7 @@ from twisted.internet.interfaces import IPushProducer
 from twisted.internet.protocol import Protocol
 from zope.interface import implementer
 
+from gateway.cores import ChannelCore
 from gateway.http.body import HOLD
 from gateway.http.sweep import NEVER
 
@@ -26,7 +27,7 @@ IDLE, HEAD, ANSWER, DRAIN, CLOSED = "idle", "head", "answer", "drain", "closed"
 
 
 @implementer(IPushProducer)
-class Line(Protocol):
+class Line(ChannelCore, Protocol):
     """
     A connection of one of the site's clients.
 

@@ -11,13 +11,15 @@ from __future__ import annotations
 
 from typing import Generic, TypeVar
 
+from gateway.cores import MemoCore
+
 T = TypeVar("T")
 
 #: What an entry costs beside its bytes: two objects' headers, a tuple, a dictionary's slot.
 OVERHEAD = 250
 
 
-class Memo(Generic[T]):
+class Memo(MemoCore, Generic[T]):
     """
     A bounded map from bytes.
 
@@ -25,10 +27,12 @@ class Memo(Generic[T]):
     @ivar young: the young generation; callers look here first, by themselves.
     """
 
-    __slots__ = ("_half", "_old", "_used", "young")
+    __slots__ = ("_half", "_old", "_used")
+
+    young: dict[bytes, T]
 
     def __init__(self, size: int) -> None:
-        self.young: dict[bytes, T] = {}
+        self.young = {}
         self._old: dict[bytes, T] = {}
         self._half = size // 2
         self._used = 0

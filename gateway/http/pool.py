@@ -16,6 +16,7 @@ from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
+from gateway.cores import PoolCore
 from gateway.http.bounds import Bounds
 from gateway.http.client import UpstreamConnection
 from gateway.http.response_heads import ResponseHeads
@@ -48,7 +49,7 @@ class Waiter(Typing):
         """There is none: C{queue} (no room here, or no turn in time), C{refused} or C{timeout}."""
 
 
-class Pool:
+class Pool(PoolCore):
     """
     Connections to one target.
 

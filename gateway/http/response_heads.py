@@ -6,6 +6,7 @@ an upstream is 502.
 
 from __future__ import annotations
 
+from gateway.cores import ReplyCore
 from gateway.http.faults import HeadFault
 from gateway.http.fields import (
     CHUNKED,
@@ -30,7 +31,7 @@ from gateway.http.grammar import STATUS_LINE
 from gateway.http.memo import Memo
 
 
-class ResponseHead:
+class ResponseHead(ReplyCore):
     """
     One answer's head.
 
@@ -43,10 +44,7 @@ class ResponseHead:
     See L{RequestHead} for the rest.
     """
 
-    __slots__ = (
-        "block", "closing", "http11", "keep_alive", "length", "noted", "opening", "plain",
-        "reason", "status",
-    )  # fmt: skip
+    __slots__ = ("block", "http11", "keep_alive", "reason")
 
     status: int
     reason: bytes

@@ -16,6 +16,7 @@ from twisted.internet.protocol import ServerFactory
 from twisted.logger import Logger
 from twisted.web.resource import IResource
 
+from gateway.cores import SiteCore
 from gateway.http.bounds import Bounds
 from gateway.http.channel import Channel
 from gateway.http.heads import RequestHeads
@@ -50,7 +51,7 @@ class Neighbours(Protocol):
         """These are all that this process has."""
 
 
-class Site(ServerFactory):
+class Site(SiteCore, ServerFactory):
     """
     The factory of L{Channel}s over one resource tree.
 

@@ -17,6 +17,8 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
+from gateway.cores import SweepCore
+
 NEVER = float("inf")
 
 
@@ -29,7 +31,7 @@ class HasDeadline(Protocol):
         """The deadline has passed; set a new one or end."""
 
 
-class Sweep:
+class Sweep(SweepCore):
     """
     The one timer.
 

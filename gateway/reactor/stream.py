@@ -23,6 +23,8 @@ from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 
+from gateway.cores import StreamCore
+
 if TYPE_CHECKING:
     from twisted.internet.tcp import Connection as Mixed
 else:
@@ -40,7 +42,7 @@ LARGE = 16384
 _log = Logger()
 
 
-class Stream(Mixed):
+class Stream(StreamCore, Mixed):
     """
     The plain stream: mixed in before one of Twisted's connection classes.
 
@@ -59,10 +61,7 @@ class Stream(Mixed):
     immediate = True
     _adoption: Any = None
     _tls: TLSMemoryBIOProtocol | None = None
-    _uv: Any = None
     _adopted = False
-    _fast = False
-    _out = b""
     _full = False
     _reading = False
     _writing = False
@@ -130,6 +129,7 @@ class Stream(Mixed):
             uv.abort()
             return
         self._uv = uv
+        self._outbox = self.reactor._outbox
         uv.set_protocol(self)
         pending = self._take_pending()
         if pending:
@@ -327,7 +327,7 @@ class Stream(Mixed):
         elif self._out:
             self._out += data
         elif data:
-            outbox = self.reactor._outbox
+            outbox = self._outbox
             if not outbox:
                 self.reactor._asyncioEventloop.call_soon(self.reactor._send_all)
             outbox.append(self)

@@ -32,11 +32,12 @@ class MemoryBuckets:
     """
     @param keys: how many keys there is room for, all rules together.
     @ivar refused_new_keys: how many times there was no room.
+    @ivar counters: the states by rule, and by key in as many tables as there are L{SHARDS}.
     """
 
     def __init__(self, keys: int) -> None:
         self._room = keys
-        self._rules: dict[Rule, list[dict[str, list[Any]]]] = {}
+        self.counters: dict[Rule, list[dict[str, list[Any]]]] = {}
         self._held = 0
         self._cursor = self._turn()
         self._searched = -REST
@@ -44,9 +45,9 @@ class MemoryBuckets:
 
     def take(self, rule: Rule, key: str, now: int, cost: int = 1) -> Count:
         """See L{IBuckets.take}; always known at once."""
-        shards = self._rules.get(rule)
+        shards = self.counters.get(rule)
         if shards is None:
-            shards = self._rules[rule] = [{} for _ in range(SHARDS)]
+            shards = self.counters[rule] = [{} for _ in range(SHARDS)]
         table = shards[hash(key) % SHARDS]
         state = table.get(key)
         if state is not None:
@@ -62,7 +63,7 @@ class MemoryBuckets:
 
     def peek(self, rule: Rule, key: str, now: int, cost: int = 1) -> Count:
         """What L{take} would say of a key that has room; nothing is counted."""
-        shards = self._rules.get(rule)
+        shards = self.counters.get(rule)
         state = None if shards is None else shards[hash(key) % SHARDS].get(key)
         return rule.peek(state, now, cost)
 
@@ -84,8 +85,8 @@ class MemoryBuckets:
     def retain(self, rules: Iterable[Rule]) -> None:
         """See L{IBuckets.retain}."""
         kept = set(rules)
-        for rule in [rule for rule in self._rules if rule not in kept]:
-            self._held -= sum(len(table) for table in self._rules.pop(rule))
+        for rule in [rule for rule in self.counters if rule not in kept]:
+            self._held -= sum(len(table) for table in self.counters.pop(rule))
         self._cursor = self._turn()  # the old one looks into tables that have gone
 
     def resize(self, keys: int) -> None:
@@ -104,7 +105,7 @@ class MemoryBuckets:
 
     def _turn(self) -> Iterator[tuple[Rule, dict[str, list[Any]], str]]:
         """One turn through all keys."""
-        for rule, shards in list(self._rules.items()):
+        for rule, shards in list(self.counters.items()):
             for table in shards:
                 for key in list(table):
                     yield rule, table, key

@@ -27,7 +27,7 @@ from gateway.upstream.targets import Target
 from gateway.verdicts import Reason, Refused
 
 #: RFC 9110 section 9.2.2.
-_IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE", b"TRACE"))
+IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE", b"TRACE"))
 
 #: How often one request meets a reused connection that had just been closed.
 _RETRIES = 3
@@ -78,7 +78,7 @@ class Forwarded(Shell):
         method = face.method
         forwarding = Forwarding(self.clock, face, exchange, target, head)
         face.on_cut = forwarding.cut
-        connection = target.pool.take(method in _IDEMPOTENT)
+        connection = target.pool.take(method in IDEMPOTENT)
         if connection is None:
             target.pool.wait(forwarding)
         elif face.body is None:
@@ -247,7 +247,7 @@ class Forwarding:
             or connection is None
             or not connection.reused
             or self._sent_body
-            or self._face.method not in _IDEMPOTENT
+            or self._face.method not in IDEMPOTENT
             or self._tries >= _RETRIES
         ):
             return False

@@ -89,7 +89,7 @@ def test_random_use_never_exceeds_the_bound() -> None:
         if rng.random() < 0.1:
             store.sweep(now, 7)
         assert store.size() <= 50
-        assert store.size() == sum(len(table) for shards in store._rules.values() for table in shards)
+        assert store.size() == sum(len(table) for shards in store.counters.values() for table in shards)
 
 
 def test_a_look_counts_nothing() -> None:
