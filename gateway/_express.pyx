@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
-# cython: binding=False, always_allow_keywords=False, auto_pickle=False
+# cython: binding=False, always_allow_keywords=False, auto_pickle=False, nonecheck=True
 """
 The express lane, compiled: lets an ordinary request, whose head, token and counter are known, go
 to its upstream and the answer back without an interpreted line between two system calls; leaves
@@ -14,7 +14,9 @@ The cores are the attributes that both sides need, of the classes that inherit t
 module C{gateway.cores} has place holders for them.
 """
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytes cimport (
+    PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE,
+)
 from cpython.object cimport PyObject
 from libc.string cimport memcmp, memcpy
 
@@ -63,7 +65,9 @@ cdef bytes joined(tuple pieces):
     """The pieces, all of them bytes, as one."""
     cdef Py_ssize_t size = 0, length
     for piece in pieces:
-        size += PyBytes_GET_SIZE(<bytes?> piece)
+        if not PyBytes_CheckExact(piece):
+            raise TypeError("bytes only")
+        size += PyBytes_GET_SIZE(piece)
     cdef bytes whole = PyBytes_FromStringAndSize(NULL, size)
     cdef char* end = PyBytes_AS_STRING(whole)
     for piece in pieces:
@@ -304,7 +308,7 @@ cdef class UpstreamCore:
         asked.fd, asked.events, asked.revents = self.descriptor, POLLIN, 0
         return poll(&asked, 1, 0) != 0
 
-    def dataReceived(self, bytes data):
+    def dataReceived(self, bytes data not None):
         """Bytes from the upstream: a whole answer that is known, or anything else."""
         if type(self._asker) is Flight and self._ends_flight(data):
             return
@@ -373,7 +377,7 @@ cdef class ChannelCore:
             return (<Flight> self._request).whole_request()
         return self._request
 
-    def dataReceived(self, bytes data):
+    def dataReceived(self, bytes data not None):
         """Bytes from the client: an ordinary request, or anything else."""
         if self._state == "idle" and self._takes_off(data):
             return
@@ -398,7 +402,7 @@ cdef class ChannelCore:
         """L{Channel.finished}."""
         if (
             self._producer is None and self._reading and not self._buffer
-            and not self._half_closed and self._body is None
+            and not self._half_closed and self._body is None and isinstance(self.site, SiteCore)
         ):
             self._request = None
             self._state = "idle"
@@ -446,6 +450,8 @@ cdef class Rate:
         if found is None:
             return -1
         state = found
+        if len(state) < 3:
+            return -1
         index = now // self.part
         total = <long long> state[0] + 1
         if index != <long long> state[1] or total > self.limit:
@@ -585,7 +591,7 @@ cdef class Lane:
         found = find(heads._heads.young, rest)
         if found is None:
             return False
-        way = (<HeadCore> found).way
+        way = (<HeadCore?> found).way
         if way is None or way.owner is not self.owner:
             way = self.way_of(found)
             (<HeadCore> found).way = way
@@ -649,7 +655,8 @@ cdef class Flight:
     cdef Lane lane
     cdef readonly Way way
     cdef readonly ChannelCore channel
-    cdef readonly object head, identity, address, permit, connection, request, pending
+    cdef readonly IdentityCore identity
+    cdef readonly object head, address, permit, connection, request, pending
     cdef readonly bytes authorization, more, raw, line, extra, asked
     cdef readonly double started_at
     cdef readonly object began
@@ -666,7 +673,7 @@ cdef class Flight:
         cdef object key = None
         if self.identity is not None:
             if way.rate is not None:
-                key = (<IdentityCore> self.identity).sub_key
+                key = self.identity.sub_key
                 if lane.counters is not None:
                     remaining = way.rate.take(lane.counters, key, microsecond)
                 rule = way.terms.rate
@@ -816,7 +823,7 @@ cdef class Flight:
         cdef Way way = self.way
         if self.lane.most_flying:
             self.lane.flying.count -= 1
-        user = (<IdentityCore> self.identity).user if self.identity is not None else None
+        user = None if self.identity is None else self.identity.user
         self.lane.append((
             self.began, duration, user, way.method, way.path, status, self.address.text, way.agent,
             self.line[14:50], way.route, upstream, reason, 0, size, detail,

@@ -171,10 +171,7 @@ def equip(
     @param ready: request identifiers; C{request_id_line} makes more.
     @param counted: goes on with a request whose counter had to be asked for.
     """
-    limited, heads = stages["RateLimited"], stages["Forwarded"].heads
-
-    def judge(request: Request, count: Count, now: int) -> Any:
-        return limited.judge(request, request, request.exchange, count, now)
+    heads = stages["Forwarded"].heads
 
     def forwarded(flight: Any, plan: Any) -> bytes:
         return keep_forwarded(plan, flight, flight.head, heads)
@@ -190,7 +187,7 @@ def equip(
             take=parts.buckets.take, append=parts.audit.append, lines=TOOK,
             Count=Count, Refused=Refused, key_of=limit_key, rule_of=rule_of,
             way_of=_Ways(planner).of, make_whole=whole_request(parts, stages),
-            refusal=Refusals().at, counted=counted, judge=judge,
+            refusal=Refusals().at, counted=counted, judge=stages["RateLimited"].judge,
             forbidden=stages["Permitted"].render, broken=stages["CircuitBroken"].render,
             send=stages["Forwarded"].send, forwarded=forwarded,
         )

@@ -25,6 +25,7 @@ from gateway.answers import fault
 from gateway.audit.writer import AuditWriter
 from gateway.build import failure_policies, processes
 from gateway.buildproofs import look_after
+from gateway.cores import COMPILED
 from gateway.descriptors import raise_limit, shortage
 from gateway.exchange import Exchange
 from gateway.generation import Lasting, beat, generation, hold
@@ -216,6 +217,8 @@ class GatewayService(Service):
         self._tell()
         for port in self.site.ports:
             self._log.info("listening on {host}", host=port.getHost())
+        way = "compiled" if COMPILED else "interpreted"
+        self._log.info("ordinary requests take the {way} lane", way=way)
         self.manager.ready()
         for call in self.when_ready:
             call()

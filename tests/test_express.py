@@ -206,10 +206,10 @@ class Asked(MemoryBuckets):
 
 
 class Gateway:
-    """The whole chain without sockets, by either way; C{asked}: counts come later."""
+    """The whole chain without sockets, by either way."""
 
     def __init__(
-        self, lane: bool, monkeypatch: pytest.MonkeyPatch, now: list[float], settings: Settings, asked: bool = False
+        self, lane: bool, monkeypatch: pytest.MonkeyPatch, now: list[float], settings: Settings, buckets: type[MemoryBuckets] = MemoryBuckets
     ) -> None:
         identifiers = iter(range(10**6))
 
@@ -223,7 +223,7 @@ class Gateway:
         self.rows: list[Any] = []
         monkeypatch.setattr("gateway.audit.writer.AuditWriter.append", lambda _writer, row: self.rows.append(row))
         self.upstream = Upstream()
-        monkeypatch.setattr("gateway.service.MemoryBuckets", Asked if asked else MemoryBuckets)
+        monkeypatch.setattr("gateway.service.MemoryBuckets", buckets)
         self.service = GatewayService(settings, Clock())
         self.service.buckets.waiting = []
         if not lane:
@@ -376,7 +376,7 @@ def test_both_ways_are_one(
     asked_for = list(conversation(seed, 1_700_000_000.0, text is PROVING))
     for lane in (True, False):
         now = [1_700_000_000.0]
-        gateway = Gateway(lane, patches, now, settings_of(tmp_path, text), later_counts)
+        gateway = Gateway(lane, patches, now, settings_of(tmp_path, text), Asked if later_counts else MemoryBuckets)
         try:
             for peer, raw, at, status in asked_for:
                 now[0] = at

@@ -53,7 +53,7 @@ def free_port() -> int:
 
 def token(sub: object = "alice", **claims: object) -> str:
     """A good token; a claim of C{None} is left out."""
-    payload = {"sub": sub, "role": "admin", "exp": int(time.time()) + 600, **claims}
+    payload = {"sub": sub, "role": "admin", "exp": int(time.time()) + 7200, **claims}
     payload = {name: value for name, value in payload.items() if value is not None}
     return jwt.api_jws.encode(json.dumps(payload).encode(), SECRET, algorithm="HS256")
 
