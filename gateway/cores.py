@@ -13,7 +13,6 @@ C{GATEWAY_COMPILED=off} in the environment leaves it out.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 #: Whether the compiled half is there and used.
@@ -39,7 +38,6 @@ if not TYPE_CHECKING and os.environ.get("GATEWAY_COMPILED", "on") != "off":
             SweepCore,
             UpstreamCore,
             Way,
-            send_out,
         )
 
         COMPILED = True
@@ -54,21 +52,6 @@ if TYPE_CHECKING or not COMPILED:
         _fast = False
         _out = b""
         _uv: Any = None
-        _outbox: list[Any]
-
-    def send_out(outbox: list[Any], failed: Callable[[str], object]) -> None:
-        """What was written in this turn leaves; C{failed} is told of who can't."""
-        leaving = outbox[:]
-        outbox.clear()
-        for stream in leaving:
-            # L{Stream._send}, one call shorter.
-            out, uv = stream._out, stream._uv
-            if out and uv is not None:
-                stream._out = b""
-                try:
-                    uv.write(out)
-                except Exception:
-                    failed("a write failed")
 
     class _Wired:
         def wired(self, transport: Any) -> None:

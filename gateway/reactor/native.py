@@ -28,7 +28,7 @@ class Native(Stream):
             if self._out or len(data) > LARGE:
                 self._put(data)
                 return
-            outbox = self._outbox
+            outbox = self.reactor._outbox
             if not outbox:
                 self.reactor._asyncioEventloop.call_soon(self.reactor._send_all)
             outbox.append(self)

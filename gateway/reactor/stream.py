@@ -129,7 +129,6 @@ class Stream(StreamCore, Mixed):
             uv.abort()
             return
         self._uv = uv
-        self._outbox = self.reactor._outbox
         uv.set_protocol(self)
         pending = self._take_pending()
         if pending:
@@ -327,7 +326,7 @@ class Stream(StreamCore, Mixed):
         elif self._out:
             self._out += data
         elif data:
-            outbox = self._outbox
+            outbox = self.reactor._outbox
             if not outbox:
                 self.reactor._asyncioEventloop.call_soon(self.reactor._send_all)
             outbox.append(self)
