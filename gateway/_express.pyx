@@ -44,6 +44,8 @@ cdef extern from "<stdio.h>" nogil:
 
 cdef class Flight
 cdef class Lane
+cdef class Rate
+cdef class Refusal
 cdef class UpstreamCore
 cdef class Way
 
@@ -118,6 +120,50 @@ cdef class StreamCore:
         elif sent < PyBytes_GET_SIZE(data):
             self._uv.write(data[sent:])
         return 0
+
+
+    cdef int put_later(self, bytes data) except -1:
+        """Send it with what else leaves in this turn: whoever reads the other ends is woken once."""
+        cdef list outbox
+        if not self._fast or self._out:
+            self.write(data)
+            return 0
+        reactor = self.reactor
+        outbox = reactor._outbox
+        if not outbox:
+            reactor._asyncioEventloop.call_soon(reactor._send_all)
+        outbox.append(self)
+        self._out = data
+        return 0
+
+
+def send_out(list outbox not None, failed):
+    """What was written in this turn leaves; C{failed} is told of who can't."""
+    cdef StreamCore stream
+    cdef bytes out
+    for each in outbox:
+        stream = each
+        out = stream._out
+        if out and stream._uv is not None:
+            stream._out = b""
+            try:
+                stream.put(out)
+            except Exception:
+                failed("a write failed")
+
+
+cdef class AuditCore:
+    """Of L{gateway.audit.writer.AuditWriter}."""
+
+    cdef public list _rows
+    cdef public Py_ssize_t _half
+
+    def append(self, tuple row not None):
+        """L{AuditWriter.append}."""
+        if len(self._rows) < self._half:
+            self._rows.append(row)
+        else:
+            self._crowded(row)
 
 
 cdef class SweepCore:
@@ -393,6 +439,13 @@ cdef class ChannelCore:
             self.write(data)
         return 0
 
+    cdef int put_later(self, bytes data) except -1:
+        if self.stream is not None:
+            self.stream.put_later(data)
+        else:
+            self.write(data)
+        return 0
+
     cdef int landed(self, Flight flight) except -1:
         """L{Channel.finished}."""
         if (
@@ -410,6 +463,33 @@ cdef class ChannelCore:
 # -- what is known before the request comes
 
 
+cdef class Refusal:
+    """
+    A refusal laid out for an answer: see L{gateway.equipment.Refusals}.
+
+    @param opening: what comes before the request's own lines; C{told} behind these; C{closing}
+        behind the response time.
+    @param before: the body up to the request's identifier; C{behind}: the rest.
+    @param code: the reason, and C{detail}: more about it, for the audit.
+    """
+
+    cdef int status
+    cdef bytes opening, told, closing, before, behind
+    cdef str code, detail
+    cdef Py_ssize_t size
+    cdef long long second, free_at, retry_after
+
+    def __init__(
+        self, int status, bytes opening not None, bytes told not None, bytes before not None,
+        bytes behind not None, str code not None, str detail not None,
+    ):
+        self.status, self.opening, self.told = status, opening, told
+        self.before, self.behind, self.code, self.detail = before, behind, code, detail
+        self.size = len(before) + 36 + len(behind)
+        self.closing = b"Content-Length: %d\r\n\r\n" % self.size
+        self.second = -1
+
+
 cdef class Rate:
     """
     A sliding window as one counts in it while nothing but one more request happens: see
@@ -423,6 +503,7 @@ cdef class Rate:
     cdef long long limit, part, free_at
     cdef long long latest, reset_at, retry_after
     cdef long long told_reset, told_seconds
+    cdef Refusal refusal
     cdef list told
 
     def __init__(self, rule, pieces):
@@ -550,6 +631,7 @@ cdef class Lane:
     cdef object entries  # an OrderedDict, whose look-up is a dictionary's
     cdef object move_to_end, Count, Refused, key_of, rule_of, way_of, make_whole, refusal
     cdef object owner, counted, judge, forbidden, broken, send, forwarded
+    cdef Refusal no_token
     cdef FlyingCore flying
     cdef Py_ssize_t most_flying
     cdef bint equipped
@@ -632,6 +714,24 @@ cdef class Lane:
         flight.began = moment
         return flight.take_off()
 
+    cdef Refusal refusal_of(self, Rate rate, long long free_at, long long retry_after, long long now):
+        """
+        The refusal of a full window, or, where there is no rate, of a request without a token; the
+        last one of each is at hand.
+        """
+        cdef Refusal kept = self.no_token if rate is None else rate.refusal
+        if (
+            kept is None or kept.second != now
+            or kept.free_at != free_at or kept.retry_after != retry_after
+        ):
+            kept = self.refusal(None if rate is None else (rate.rule, free_at, retry_after), now)
+            kept.second, kept.free_at, kept.retry_after = now, free_at, retry_after
+            if rate is None:
+                self.no_token = kept
+            else:
+                rate.refusal = kept
+        return kept
+
     cdef object _identity(self, bytes value, object rules, double moment):
         """L{TokenCache.known}."""
         cdef EntryCore entry
@@ -710,12 +810,14 @@ cdef class Flight:
             self.extra = self.line + way.more
         try:
             if self.identity is None:
-                self._refuse(None)
+                self._refuse(lane.refusal_of(None, 0, 0, microsecond // SECOND))
             elif remaining >= 0:
                 self.extra += way.rate.lines(remaining, microsecond)
                 self._onward()
             elif remaining == FULL:
-                self._refuse((rule, way.rate.free_at, way.rate.retry_after))
+                self._refuse(lane.refusal_of(
+                    way.rate, way.rate.free_at, way.rate.retry_after, microsecond // SECOND
+                ))
             else:
                 cost = 1 if way.rate is not None else way.terms.costs.get(way.method, way.terms.cost)
                 self._judge(lane.take(rule, key, microsecond, cost), microsecond)
@@ -738,7 +840,7 @@ cdef class Flight:
             self.extra += window.filled(remaining, reset_at, reset_at - microsecond // SECOND)
             self._onward()
         else:
-            self._refuse((window, reset_at, retry_after))
+            self._refuse(lane.refusal((window, reset_at, retry_after), self.began))
         return 0
 
     def counted(self, counting):
@@ -758,16 +860,16 @@ cdef class Flight:
         counting.request = self.request
         self.lane.counted(counting)
 
-    cdef int _refuse(self, object why) except -1:
-        """Answer with a refusal that is at hand: see L{gateway.equipment.Refusals}."""
-        cdef bytes text, identifier = self.line[14:50]
-        cdef bytes before, behind
-        status, opening, told, closing, before, behind, code, detail = self.lane.refusal(why, self.began)
+    cdef int _refuse(self, Refusal refusal) except -1:
+        """Answer with a refusal that is at hand."""
+        cdef bytes identifier = self.line[14:50]
         duration = <double> self.lane.clock() - self.started_at
-        text = joined((opening, self.extra, told, self._took(duration), closing, before, identifier, behind))
-        self._row(duration, status, "", code, len(before) + 36 + len(behind), detail)
-        # Not at once: who is refused can wait, and what leaves together wakes its readers once.
-        self.channel.write(text)
+        text = joined((
+            refusal.opening, self.extra, refusal.told, self._took(duration), refusal.closing,
+            refusal.before, identifier, refusal.behind,
+        ))
+        self._row(duration, refusal.status, "", refusal.code, refusal.size, refusal.detail)
+        self.channel.put_later(text)
         self.channel.landed(self)
         return 0
 

@@ -13,6 +13,7 @@ C{GATEWAY_COMPILED=off} in the environment leaves it out.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 #: Whether the compiled half is there and used.
@@ -21,6 +22,7 @@ COMPILED = False
 if not TYPE_CHECKING and os.environ.get("GATEWAY_COMPILED", "on") != "off":
     try:
         from gateway._express import (
+            AuditCore,
             ChannelCore,
             CutsCore,
             EntryCore,
@@ -32,12 +34,14 @@ if not TYPE_CHECKING and os.environ.get("GATEWAY_COMPILED", "on") != "off":
             MemoCore,
             PoolCore,
             Rate,
+            Refusal,
             ReplyCore,
             SiteCore,
             StreamCore,
             SweepCore,
             UpstreamCore,
             Way,
+            send_out,
         )
 
         COMPILED = True
@@ -52,6 +56,21 @@ if TYPE_CHECKING or not COMPILED:
         _fast = False
         _out = b""
         _uv: Any = None
+
+    def send_out(outbox: list[Any], failed: Callable[[str], object]) -> None:
+        """What was written in this turn leaves; C{failed} is told of who can't."""
+        for stream in outbox:
+            # L{Stream._send}, one call shorter.
+            out, uv = stream._out, stream._uv
+            if out and uv is not None:
+                stream._out = b""
+                try:
+                    uv.write(out)
+                except Exception:
+                    failed("a write failed")
+
+    class AuditCore:
+        """Of L{gateway.audit.writer.AuditWriter}."""
 
     class _Wired:
         def wired(self, transport: Any) -> None:
@@ -90,6 +109,7 @@ if TYPE_CHECKING or not COMPILED:
 
     #: There are none.
     Rate: Any = None
+    Refusal: Any = None
     Way: Any = None
 
     # These have slots: there are many of them, or they are looked at often.

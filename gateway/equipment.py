@@ -16,7 +16,7 @@ from gateway.admission.tokens import NO_TOKEN
 from gateway.admission.windows import Count, SlidingWindow, refused_lines
 from gateway.answers import pieces
 from gateway.audit.audited import TOOK
-from gateway.cores import Rate, Way
+from gateway.cores import Rate, Refusal, Way
 from gateway.http.request import STATUS_LINES, Request
 from gateway.stores.memory import MemoryBuckets
 from gateway.upstream.forward import IDEMPOTENT, Forwarding
@@ -57,14 +57,11 @@ class Refusals:
         self._second = -1
         self.kept: dict[Any, Any] = {}
 
-    def at(self, why: tuple[Any, int, int] | None, now: float) -> tuple[Any, ...]:
+    def at(self, why: tuple[Any, int, int] | None, now: float) -> Any:
         """
-        The pieces of an answer and the audit's words.
+        The refusal, a C{Refusal}.
 
         @param why: (window, reset, seconds to wait) of a limit; C{None}: no token has come.
-        @return: status, what comes before the request's own lines, the limit's, what comes behind
-            the response time, the body up to the request's identifier, and behind that; the
-            reason's code, and more about it.
         """
         second = int(now)
         if second != self._second or len(self.kept) >= _KEPT:
@@ -76,7 +73,7 @@ class Refusals:
         return found
 
 
-def _laid_out(why: tuple[Any, int, int] | None) -> tuple[Any, ...]:
+def _laid_out(why: tuple[Any, int, int] | None) -> Any:
     if why is None:
         refused, told = NO_TOKEN, b""
     else:
@@ -84,13 +81,9 @@ def _laid_out(why: tuple[Any, int, int] | None) -> tuple[Any, ...]:
         refused = Refused(Reason.LIMIT, retry_after, limit=window.name)
         told = refused_lines(Count(False, window, 0, reset_at, retry_after))
     lines, before, behind = pieces(refused, refused.lines)
-    status = refused.reason.status
-    closing = b"Content-Length: %d\r\n\r\n" % (len(before) + 36 + len(behind))
-    detail = refused.limit or refused.detail
-    return (
-        status, STATUS_LINES[status] + lines, told, closing, before, behind, refused.reason.code,
-        detail,
-    )  # fmt: skip
+    status, detail = refused.reason.status, refused.limit or refused.detail
+    opening = STATUS_LINES[status] + lines
+    return Refusal(status, opening, told, before, behind, refused.reason.code, detail)
 
 
 class _Ways:

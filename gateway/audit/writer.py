@@ -24,6 +24,7 @@ from zope.interface import implementer
 
 from gateway.audit.record import COLUMNS, IAuditLog, Row, detail, flat, iso
 from gateway.audit.schema import delete_before, index_users, open_database
+from gateway.cores import COMPILED, AuditCore
 
 #: Different (address, reason) pairs counted; the others are counted together.
 STRANGERS = 10_000
@@ -48,7 +49,7 @@ _COLUMNS = ", ".join(COLUMNS)
 
 
 @implementer(IAuditLog)
-class AuditWriter:
+class AuditWriter(AuditCore):
     """
     @param batch: rows in one INSERT.
     @param flush_interval: seconds between two looks at the queue.
@@ -152,6 +153,9 @@ class AuditWriter:
             rows.append(row)
         else:
             self._crowded(row)
+
+    if COMPILED:
+        append = AuditCore.append  # type: ignore[attr-defined]
 
     def _crowded(self, row: Row) -> None:
         with self._counting:

@@ -20,6 +20,7 @@ from twisted.logger import Logger
 from twisted.python import log
 from twisted.python.failure import Failure
 
+from gateway.cores import send_out
 from gateway.reactor.parts import (
     TCPConnector,
     TCPPort,
@@ -58,15 +59,7 @@ class GatewayReactor(AsyncioSelectorReactor):
     def _send_all(self) -> None:
         """The turn is over: what its streams have written leaves."""
         outbox, self._outbox = self._outbox, []
-        for stream in outbox:
-            # L{Stream._send}, one call shorter.
-            out, uv = stream._out, stream._uv
-            if out and uv is not None:
-                stream._out = b""
-                try:
-                    uv.write(out)
-                except Exception:
-                    _log.failure("a write failed")
+        send_out(outbox, _log.failure)
 
     def soon(self, call: Callable[[], object]) -> Any:
         """
