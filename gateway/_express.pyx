@@ -169,7 +169,7 @@ cdef class AuditCore:
 cdef class SweepCore:
     """Of L{gateway.http.sweep.Sweep}."""
 
-    cdef public double now
+    cdef public double now, interval
 
 
 cdef class SiteCore:
@@ -309,14 +309,16 @@ cdef class PoolCore:
     cdef int take_back(self, UpstreamCore connection) except -1:
         """L{Pool.release}."""
         connection.reused = True
+        cdef double now = self.sweep.now
+        cdef Py_ssize_t idle = len(self._idle)
         if (
-            connection.lost or self._closed or self._waiters or
-            len(self._idle) >= self._room
+            connection.lost or self._closed or self._waiters or not self._room
+            or (idle >= self._room and (<UpstreamCore?> self._idle[0]).idle_since < now)
         ):
             self.release(connection)
             return 0
-        connection.idle_since = self.sweep.now
-        connection.deadline = self.sweep.now + self._idleness
+        connection.idle_since = now
+        connection.deadline = now + (self._idleness if idle < self._room else self.sweep.interval)
         self._idle.append(connection)
         return 0
 

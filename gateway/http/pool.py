@@ -136,12 +136,17 @@ class Pool(PoolCore):
         elif not self._room:
             connection.close()
         else:
-            if len(idle) >= self._room:
-                # The one that has been idle for longest: it may be too old for some requests,
-                # which would otherwise find none but such, and connect anew each time.
-                idle[0].close()
             connection.idle_since = now = self.sweep.now
             connection.deadline = now + self._idleness
+            if len(idle) >= self._room:
+                if idle[0].idle_since < now:
+                    # The one that has been idle for longest: it may be too old for some requests,
+                    # which would otherwise find none but such, and connect anew each time.
+                    idle[0].close()
+                else:
+                    # All have been at work a moment ago, and may be again in a moment: one too
+                    # many waits for that, but not longer. Else each burst would connect anew.
+                    connection.deadline = now + self.sweep.interval
             idle.append(connection)
 
     def discard(self, connection: UpstreamConnection) -> None:
