@@ -84,7 +84,11 @@ class Channel(Line):
                 site = self.site
                 raw = data[:-4]
                 found = site.heads.recall(raw)
-                if found is not None and len(raw) <= site.limits.max_head:
+                if (
+                    found is not None
+                    and not found[0].length
+                    and len(raw) <= site.limits.max_head
+                ):
                     self._state = ANSWER
                     self.deadline = NEVER
                     head, authorization, more = found

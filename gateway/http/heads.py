@@ -222,14 +222,15 @@ class RequestHeads(HeadsCore):
         else:
             parsed = self._parse(head)
             read = parsed, parsed.authorization, b""
-            if not parsed.plain or parsed.length:
+            if not parsed.plain or parsed.expect_continue:
                 return read
         if (
             len(rest) <= MAX_KEPT
             and rest.count(b"\r\n") + SLOTS < self._max_fields
             and self._cuts.whole(rest)
         ):
-            if found is None and self._again(b"\r\n" + fields):
+            # Behind another request line, fields say the same only where no body belongs to them.
+            if found is None and not parsed.length and self._again(b"\r\n" + fields):
                 self._fields.keep(fields, self._kept(rest), 4 * len(fields) + 1000)
             if self._again(rest):
                 self._heads.keep(rest, self._kept(rest), 4 * len(rest) + 1000)
