@@ -1,7 +1,7 @@
 # -*- test-case-name: tests.test_express -*-
 """
-Lets the compiled half of the hot path (C{gateway/_express.pyx}) in where it was built and is
-wanted; everything works without it, from the same sources but for that one, only dearer.
+Lets the compiled half of the hot path (C{gateway/compiled}) in where it was built and is wanted;
+everything works without it, from the same sources but for that one, only dearer.
 
 A core is what both halves need of an object: its class here is a place holder, and the compiled one
 keeps the same attributes where it finds them without a look-up. Who inherits one sets them as any
@@ -21,7 +21,7 @@ COMPILED = False
 
 if not TYPE_CHECKING and os.environ.get("GATEWAY_COMPILED", "on") != "off":
     try:
-        from gateway._express import (
+        from gateway.compiled.express import (
             AuditCore,
             ChannelCore,
             CutsCore,

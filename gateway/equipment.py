@@ -1,6 +1,6 @@
 # -*- test-case-name: tests.test_express -*-
 """
-What the compiled lane (C{gateway/_express.pyx}) is equipped with: lets nothing in that decides
+What the compiled lane (C{gateway/compiled}) is equipped with: lets nothing in that decides
 otherwise than the interpreted lane, whose own parts these are; takes over where a request stops
 being ordinary.
 """

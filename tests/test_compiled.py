@@ -312,7 +312,7 @@ def test_whatever_happens_both_ways_are_one(patches: pytest.MonkeyPatch, seed: i
 @pytest.mark.skipif(not COMPILED, reason="the compiled half is not built, or not wanted")
 def test_the_compiled_lane_is_taken_and_leaves_nothing(patches: pytest.MonkeyPatch) -> None:
     """A known head with a known token makes no request of the interpreted kind, and nothing outlives it."""
-    from gateway._express import Flight
+    from gateway.compiled.express import Flight
 
     world = World(True, patches)
     try:
