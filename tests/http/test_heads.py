@@ -79,6 +79,25 @@ def test_outer_blanks_of_authorization() -> None:
     assert head(b"Authorization:   Bearer t \t").authorization == (b"Bearer t",)
 
 
+@pytest.mark.parametrize(("framing", "length"), [(b"Content-Length: 5", 5), (b"Transfer-Encoding: chunked", -1)])
+def test_heads_of_requests_with_bodies_are_known(framing: bytes, length: int) -> None:
+    """They are known as a whole, with their body's length; their fields never stand for those of a request without one."""
+    heads = RequestHeads(RULES)
+    fields = b" HTTP/1.1\r\nHost: h\r\nX-A: 1\r\n" + framing
+    for _ in range(3):
+        heads.read(b"POST /a" + fields)
+    known = heads.recall(b"POST /a" + fields)
+    assert known is not None
+    assert known[0].length == length
+    for path in (b"/b", b"/c", b"/d"):
+        assert heads.recall(b"PUT " + path + fields) is None
+        assert heads.read(b"PUT " + path + fields)[0].length == length
+    waits = b"POST /a HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\n" + framing
+    for _ in range(3):
+        assert heads.read(waits)[0].expect_continue
+    assert heads.recall(waits) is None
+
+
 def test_a_hostile_client_cannot_grow_the_memo() -> None:
     """Ever new lines take no more than the memo's bound, and hot lines stay."""
     heads = RequestHeads(RULES, memo_bytes=200_000)
