@@ -98,3 +98,20 @@ def test_a_client_that_leaves_takes_its_queue_along(shared: Daemon, upstream: Up
     assert silent.freed.wait(WAIT)
     assert shared.get("/health", tok=None).status == 200
     assert [call.target for call in upstream.calls] == [b"/1"]
+
+
+def test_a_client_that_reads_late_loses_nothing(shared: Daemon, upstream: Upstream) -> None:
+    """Answers that its socket takes in part only, or not at all, arrive whole and in order once it reads."""
+    bodies = [b"%06d" % number * 5000 for number in range(300)]
+    numbers, asked = iter(range(len(bodies))), threading.Semaphore(0)
+
+    def answer(_: Call) -> bytes:
+        asked.release()
+        return b"HTTP/1.1 200 OK\r\nContent-Length: 30000\r\n\r\n" + bodies[next(numbers)]
+
+    upstream.answer = answer
+    with shared.connect() as client:
+        for _ in bodies:
+            client.send(request("/api/v1/users/late"))
+            assert asked.acquire(timeout=WAIT)
+        assert [client.answer().body for _ in bodies] == bodies
