@@ -21,3 +21,10 @@ def no_process_is_left() -> Iterator[None]:
     tasks = Path(f"/proc/{os.getpid()}/task")
     left = [child for task in tasks.glob("*/children") for child in task.read_text().split()]
     assert left == [], [Path(f"/proc/{child}/cmdline").read_bytes() for child in left]
+
+
+@pytest.fixture
+def patches() -> Iterator[pytest.MonkeyPatch]:
+    """Undone after each example, not only after the test."""
+    with pytest.MonkeyPatch.context() as patch:
+        yield patch

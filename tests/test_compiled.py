@@ -275,13 +275,6 @@ def later(world: World, seconds: float) -> None:
     clock.advance(seconds)
 
 
-@pytest.fixture
-def patches() -> Iterator[pytest.MonkeyPatch]:
-    """Undone after each example, not only after the test."""
-    with pytest.MonkeyPatch.context() as patch:
-        yield patch
-
-
 @pytest.mark.parametrize("counters", COUNTERS)
 @pytest.mark.parametrize("seed", [1, 3, 4, 5])
 def test_whatever_happens_both_ways_are_one(patches: pytest.MonkeyPatch, seed: int, counters: str) -> None:

@@ -310,13 +310,6 @@ def conversation(seed: int, now: float, proofs: bool) -> Iterator[tuple[str, byt
         yield peer, b"\r\n".join(lines) + b"\r\n\r\n" + body, now, usually(200, 500, 503)
 
 
-@pytest.fixture
-def patches() -> Iterator[pytest.MonkeyPatch]:
-    """Undone after each example, not only after the test."""
-    with pytest.MonkeyPatch.context() as patch:
-        yield patch
-
-
 def assertions(folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """The same gateway, whose upstreams are told who calls: signed with a key that signs alike each time."""
     key = Ed25519PrivateKey.from_private_bytes(b"k" * 32)

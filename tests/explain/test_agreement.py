@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +26,6 @@ CONFIGURATIONS, REQUESTS = 100, 50
 #: A stage that has no words for what happened gives its code.
 _CODES = re.compile(r"(?m)because  ([a-z]+_[a-z_]+|certificate|key|proof|keys|introspection|expired|token|signature)( |$)(?!\d)|-1 requests")
 _VARIABLE = re.compile(rb"(Date: |X-Request-ID: |X-Response-Time: |X-Gateway-Assertion: )[^\r]*|\"request_id\": \"[^\"]*\"")
-
-
-@pytest.fixture
-def patches() -> Iterator[pytest.MonkeyPatch]:
-    """Undone after each example, not only after the test."""
-    with pytest.MonkeyPatch.context() as patch:
-        yield patch
 
 
 def explained(gateway: Gateway, peer: str, raw: bytes) -> Seen:
