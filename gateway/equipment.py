@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.admission.ratelimit import limit_key, rule_of
 from gateway.admission.tokens import NO_TOKEN
-from gateway.admission.windows import Count, SlidingWindow, refused_lines
+from gateway.admission.windows import PARTS, Count, SlidingWindow, refused_lines
 from gateway.answers import pieces
 from gateway.audit.audited import TOOK
 from gateway.cores import Rate, Refusal, Way
@@ -26,54 +26,17 @@ if TYPE_CHECKING:
     from gateway.chain import Parts
     from gateway.cores import Lane
     from gateway.http.heads import RequestHead
-    from gateway.upstream.headers import HeadWriter
-
-#: Peers whose forwarding lines one plan keeps.
-_PEERS = 64
-
-#: Refusals at hand within one second.
-_KEPT = 256
 
 #: Larger numbers are left to the interpreter, which has no bound.
 _MOST = 1 << 60
 
 
-def keep_forwarded(plan: Any, exchange: Any, head: RequestHead, heads: HeadWriter) -> bytes:
-    """The forwarding lines of one more peer, kept with what its requests have in common."""
-    if len(plan.forwarded) >= _PEERS:
-        plan.forwarded.clear()
-    lines = plan.forwarded[exchange.peer] = heads.forwarded(exchange, head)
-    return lines
-
-
-class Refusals:
+def laid_out(why: tuple[Any, int, int] | None) -> Any:
     """
-    Refusals laid out for an answer, each made once a second: they tell the time.
+    A refusal as the pieces of an answer, a C{Refusal}: good within this second.
 
-    @ivar kept: by what was refused.
+    @param why: (window, reset, seconds to wait) of a limit; C{None}: no token has come.
     """
-
-    def __init__(self) -> None:
-        self._second = -1
-        self.kept: dict[Any, Any] = {}
-
-    def at(self, why: tuple[Any, int, int] | None, now: float) -> Any:
-        """
-        The refusal, a C{Refusal}.
-
-        @param why: (window, reset, seconds to wait) of a limit; C{None}: no token has come.
-        """
-        second = int(now)
-        if second != self._second or len(self.kept) >= _KEPT:
-            self._second = second
-            self.kept.clear()
-        found = self.kept.get(why)
-        if found is None:
-            found = self.kept[why] = _laid_out(why)
-        return found
-
-
-def _laid_out(why: tuple[Any, int, int] | None) -> Any:
     if why is None:
         refused, told = NO_TOKEN, b""
     else:
@@ -112,7 +75,7 @@ class _Ways:
     def _counted(self, rule: Any) -> Any:
         if type(rule) is not SlidingWindow or max(rule.limit, rule.window) > _MOST:
             return None
-        return Rate(rule, rule.pieces)
+        return Rate(rule, PARTS)
 
 
 def whole_request(parts: Parts, stages: Mapping[str, Any]) -> Callable[[Any], Any]:
@@ -164,11 +127,6 @@ def equip(
     @param ready: request identifiers; C{request_id_line} makes more.
     @param counted: goes on with a request whose counter had to be asked for.
     """
-    heads = stages["Forwarded"].heads
-
-    def forwarded(flight: Any, plan: Any) -> bytes:
-        return keep_forwarded(plan, flight, flight.head, heads)
-
     lane.equip(
         SimpleNamespace(
             owner=planner, clock=parts.clock, now=parts.now, ready=ready,
@@ -180,8 +138,8 @@ def equip(
             take=parts.buckets.take, append=parts.audit.append, lines=TOOK,
             Count=Count, Refused=Refused, key_of=limit_key, rule_of=rule_of,
             way_of=_Ways(planner).of, make_whole=whole_request(parts, stages),
-            refusal=Refusals().at, counted=counted, judge=stages["RateLimited"].judge,
+            lay_out=laid_out, counted=counted, judge=stages["RateLimited"].judge,
             forbidden=stages["Permitted"].render, broken=stages["CircuitBroken"].render,
-            send=stages["Forwarded"].send, forwarded=forwarded,
+            send=stages["Forwarded"].send, heads=stages["Forwarded"].heads,
         )
     )  # fmt: skip

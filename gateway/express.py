@@ -26,7 +26,7 @@ from gateway.admission.ratelimit import limit_key, rule_of
 from gateway.admission.windows import Count
 from gateway.audit.audited import agent_of
 from gateway.cores import COMPILED, Lane
-from gateway.equipment import equip, keep_forwarded
+from gateway.equipment import equip
 from gateway.exchange import READY, request_id_line
 from gateway.http.request import Request
 from gateway.shell import Shell
@@ -40,6 +40,11 @@ if TYPE_CHECKING:
     from gateway.exchange import Exchange
     from gateway.http.heads import RequestHead
     from gateway.terms import Terms
+    from gateway.upstream.headers import HeadWriter
+
+#: Peers whose forwarding lines one plan keeps.
+_PEERS = 64
+
 
 class Plan:
     """
@@ -67,6 +72,13 @@ class Plan:
     start: bytes
     end: bytes
     forwarded: dict[str | None, bytes]
+
+    def forwarding(self, exchange: Any, head: RequestHead, heads: HeadWriter) -> bytes:
+        """The forwarding lines of one more peer, kept for its next request."""
+        if len(self.forwarded) >= _PEERS:
+            self.forwarded.clear()
+        lines = self.forwarded[exchange.peer] = heads.forwarded(exchange, head)
+        return lines
 
 
 class ExpressLane(Lane, Shell):
@@ -177,7 +189,7 @@ def _lane(
         fields = identity.headers if identity is not None else b""
         forwarded = plan.forwarded.get(exchange.peer)
         if forwarded is None:
-            forwarded = keep_forwarded(plan, exchange, request.head, heads)
+            forwarded = plan.forwarding(exchange, request.head, heads)
         if terms.assertion is not None and identity is not None:
             path = target.base + plan.rest + plan.query
             fields += terms.assertion.line(

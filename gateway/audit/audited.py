@@ -25,9 +25,9 @@ from gateway.shell import Shell
 CLIENT_CLOSED_REQUEST = 499
 
 #: Ready-made lines of the times that most answers take.
-READY = 1000
+_READY = 1000
 _LINE = b"X-Response-Time: %dms\r\n"
-TOOK = tuple(_LINE % took for took in range(READY))
+TOOK = tuple(_LINE % took for took in range(_READY))
 
 
 def agent_of(noted: Iterable[tuple[bytes, bytes]]) -> bytes | None:
@@ -76,7 +76,7 @@ class Audited(Shell):
     def stamp(self, face: Any) -> bytes:
         """X-Response-Time, as the answer's head is written."""
         took = int((self._clock() - face.exchange.started) * 1000)
-        return TOOK[took] if took < READY else _LINE % took
+        return TOOK[took] if took < _READY else _LINE % took
 
     def ended(self, face: Any, why: str) -> bytes:
         """
@@ -118,4 +118,4 @@ class Audited(Shell):
             )
         )
         took = int(duration * 1000)
-        return TOOK[took] if took < READY else _LINE % took
+        return TOOK[took] if took < _READY else _LINE % took

@@ -14,7 +14,6 @@ cdef class PoolCore:
     cdef UpstreamCore take_idle(self, bint idempotent):
         """L{Pool.take}."""
         cdef UpstreamCore connection
-        cdef Py_ssize_t last
         while self._idle:
             connection = self._idle[len(self._idle) - 1]
             if not idempotent and self.sweep.now - connection.idle_since >= FRESH:

@@ -58,7 +58,9 @@ cdef double FRESH = 1.0
 cdef long long ASK = -1, FULL = -3
 
 cdef long long SECOND = 1000000
-cdef long long PARTS = 16
+
+#: Refusals that are at hand within one second, at most.
+cdef Py_ssize_t KEPT = 256
 
 
 cdef inline object find(object table, object key):

@@ -24,7 +24,6 @@ cdef class Flight:
         cdef Way way = self.way
         cdef long long microsecond = <long long> (<double> self.began * 1000000)
         cdef long long remaining = ASK
-        cdef object count = None
         cdef object rule = None
         cdef object key = None
         if self.identity is not None:
@@ -50,14 +49,13 @@ cdef class Flight:
             self.extra = self.line + way.more
         try:
             if self.identity is None:
-                self._refuse(lane.refusal_of(None, 0, 0, microsecond // SECOND))
+                self._refuse(lane.refusal_of(None, microsecond // SECOND))
             elif remaining >= 0:
                 self.extra += way.rate.lines(remaining, microsecond)
                 self._onward()
             elif remaining == FULL:
-                self._refuse(lane.refusal_of(
-                    way.rate, way.rate.free_at, way.rate.retry_after, microsecond // SECOND
-                ))
+                why = (rule, way.rate.free_at, way.rate.retry_after)
+                self._refuse(lane.refusal_of(why, microsecond // SECOND))
             else:
                 cost = 1 if way.rate is not None else way.terms.costs.get(way.method, way.terms.cost)
                 self._judge(lane.take(rule, key, microsecond, cost), microsecond)
@@ -80,7 +78,8 @@ cdef class Flight:
             self.extra += window.filled(remaining, reset_at, reset_at - microsecond // SECOND)
             self._onward()
         else:
-            self._refuse(lane.refusal((window, reset_at, retry_after), self.began))
+            why = (window, reset_at, retry_after)
+            self._refuse(lane.refusal_of(why, microsecond // SECOND))
         return 0
 
     def counted(self, counting):
@@ -134,7 +133,7 @@ cdef class Flight:
                 return 0
         forwarded = find(way.forwarded, self.channel.peer)
         if forwarded is None:
-            forwarded = lane.forwarded(self, way.plan)
+            forwarded = way.plan.forwarding(self, self.head, lane.heads)
         if way.assertion is not None:
             path = way.target.base + way.plan.rest + way.plan.query
             fields += way.assertion.line(identity, self.began, way.method, path, self.line[14:50])

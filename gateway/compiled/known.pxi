@@ -3,7 +3,7 @@
 
 cdef class Refusal:
     """
-    A refusal laid out for an answer: see L{gateway.equipment.Refusals}.
+    A refusal laid out for an answer: see C{laid_out} in L{gateway.equipment}.
 
     @param opening: what comes before the request's own lines; C{told} behind these; C{closing}
         behind the response time.
@@ -15,7 +15,6 @@ cdef class Refusal:
     cdef bytes opening, told, closing, before, behind
     cdef str code, detail
     cdef Py_ssize_t size
-    cdef long long second, free_at, retry_after
 
     def __init__(
         self, int status, bytes opening not None, bytes told not None, bytes before not None,
@@ -25,7 +24,6 @@ cdef class Refusal:
         self.before, self.behind, self.code, self.detail = before, behind, code, detail
         self.size = len(before) + 36 + len(behind)
         self.closing = b"Content-Length: %d\r\n\r\n" % self.size
-        self.second = -1
 
 
 cdef class Rate:
@@ -33,20 +31,17 @@ cdef class Rate:
     A sliding window as one counts in it while nothing but one more request happens: see
     L{gateway.admission.windows.SlidingWindow}.
 
-    @param pieces: of the header lines, given the reset and the seconds until then: the remaining
-        requests stand between them.
+    @param parts: sub-windows in a window.
     """
 
-    cdef object rule, pieces
-    cdef long long limit, part, free_at
+    cdef object rule
+    cdef long long limit, part, parts, free_at
     cdef long long latest, reset_at, retry_after
     cdef long long told_reset, told_seconds
-    cdef Refusal refusal
     cdef list told
 
-    def __init__(self, rule, pieces):
-        self.rule = rule
-        self.pieces = pieces
+    def __init__(self, rule, long long parts):
+        self.rule, self.parts = rule, parts
         self.limit, self.part = rule.limit, rule.part
         self.latest = self.told_reset = self.told_seconds = -1
         self.reset_at = 0
@@ -80,7 +75,7 @@ cdef class Rate:
         state[2] = <long long> state[2] + 1
         if index != self.latest:
             self.latest = index
-            self.reset_at = ((index + PARTS + 1) * self.part + SECOND - 1) // SECOND
+            self.reset_at = ((index + self.parts + 1) * self.part + SECOND - 1) // SECOND
         return self.limit - total
 
     cdef int _refuse(self, list state, long long excess, long long now) except -1:
@@ -93,7 +88,7 @@ cdef class Rate:
                 index = state[place]
                 break
             place += 2
-        at = (index + PARTS + 1) * self.part
+        at = (index + self.parts + 1) * self.part
         self.free_at = (at + SECOND - 1) // SECOND
         self.retry_after = max(1, (at - now + SECOND - 1) // SECOND)
         return 0
@@ -102,7 +97,7 @@ cdef class Rate:
         """L{Window.filled}."""
         cdef long long seconds = self.reset_at - now // SECOND
         if self.told_reset != self.reset_at or self.told_seconds != seconds:
-            self.told = self.pieces(self.reset_at, seconds)
+            self.told = self.rule.pieces(self.reset_at, seconds)
             self.told_reset, self.told_seconds = self.reset_at, seconds
         cdef char text[24]
         cdef bytes number = PyBytes_FromStringAndSize(text, snprintf(text, 24, b"%lld", remaining))

@@ -11,9 +11,10 @@ cdef class Lane:
     cdef tuple lines
     cdef dict direct, counters
     cdef object entries  # an OrderedDict, whose look-up is a dictionary's
-    cdef object move_to_end, Count, Refused, key_of, rule_of, way_of, make_whole, refusal
-    cdef object owner, counted, judge, forbidden, broken, send, forwarded
-    cdef Refusal no_token
+    cdef object move_to_end, Count, Refused, key_of, rule_of, way_of, make_whole, lay_out
+    cdef object owner, counted, judge, forbidden, broken, send, heads
+    cdef dict refusals
+    cdef long long second
     cdef FlyingCore flying
     cdef Py_ssize_t most_flying
     cdef bint equipped
@@ -30,9 +31,10 @@ cdef class Lane:
         self.Count, self.Refused = tools.Count, tools.Refused
         self.key_of, self.rule_of = tools.key_of, tools.rule_of
         self.way_of, self.make_whole = tools.way_of, tools.make_whole
-        self.refusal, self.counted, self.judge = tools.refusal, tools.counted, tools.judge
+        self.lay_out, self.counted, self.judge = tools.lay_out, tools.counted, tools.judge
+        self.refusals, self.second = {}, -1
         self.forbidden, self.broken = tools.forbidden, tools.broken
-        self.send, self.forwarded = tools.send, tools.forwarded
+        self.send, self.heads = tools.send, tools.heads
         self.equipped = True
 
     cdef bint begin(self, ChannelCore channel, SiteCore site, bytes data) except -1:
@@ -96,23 +98,18 @@ cdef class Lane:
         flight.began = moment
         return flight.take_off()
 
-    cdef Refusal refusal_of(self, Rate rate, long long free_at, long long retry_after, long long now):
+    cdef Refusal refusal_of(self, tuple why, long long second):
         """
-        The refusal of a full window, or, where there is no rate, of a request without a token; the
-        last one of each is at hand.
+        The refusal of a full window (rule, reset, seconds to wait), or, where C{why} is C{None}, of a
+        request without a token; laid out once a second, for they tell the time.
         """
-        cdef Refusal kept = self.no_token if rate is None else rate.refusal
-        if (
-            kept is None or kept.second != now
-            or kept.free_at != free_at or kept.retry_after != retry_after
-        ):
-            kept = self.refusal(None if rate is None else (rate.rule, free_at, retry_after), now)
-            kept.second, kept.free_at, kept.retry_after = now, free_at, retry_after
-            if rate is None:
-                self.no_token = kept
-            else:
-                rate.refusal = kept
-        return kept
+        if second != self.second or len(self.refusals) >= KEPT:
+            self.second = second
+            self.refusals.clear()
+        found = find(self.refusals, why)
+        if found is None:
+            found = self.refusals[why] = self.lay_out(why)
+        return found
 
     cdef object _identity(self, bytes value, object rules, double moment):
         """L{TokenCache.known}."""

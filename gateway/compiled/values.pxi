@@ -36,7 +36,6 @@ cdef class StreamCore:
             self._uv.write(data[sent:])
         return 0
 
-
     cdef int put_later(self, bytes data) except -1:
         """Send it with what else leaves in this turn: whoever reads the other ends is woken once."""
         cdef list outbox
